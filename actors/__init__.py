@@ -1,0 +1,1 @@
+"""The allocator, execution and group actors, their messages and their pure rules."""

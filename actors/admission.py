@@ -1,0 +1,251 @@
+"""Who may run now: worker slots, action slots and rates over the ready queues.
+
+Owned by the allocator. Pure: the time is an argument, what to start is an answer.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+from typing import Any
+
+from attrs import define, field
+
+from actors.rates import RateWindow
+from actors.ready import Queued, ReadyQueue, Turns
+from orchestrator.registry import Action
+
+__all__ = ["Admission", "Returning", "Slots"]
+
+
+@define(eq=False)
+class Slots:
+    """What one attempt needs to run, and what it holds of it. Owned by the allocator."""
+
+    action: Action
+    needs_worker: bool
+    needs_slot: bool  # the action has a max_concurrency
+    has_worker: bool = False
+    has_slot: bool = False
+    cancelling: bool = False
+
+
+@define(eq=False)
+class Returning:
+    """A waiter that is back and needs its slots before its code goes on."""
+
+    slots: Slots
+    handle: Any  # the allocator's business
+    impatient: bool = False  # its timeout has passed: it no longer waits for a worker
+
+
+@define(eq=False)
+class _Limited:
+    """The limits of one action in this runtime."""
+
+    most: int | None
+    running: int = 0
+    window: RateWindow | None = None
+
+    def free(self) -> bool:
+        return self.most is None or self.running < self.most
+
+
+@define(eq=False)
+class _Lane:
+    """A ready queue and what its work needs."""
+
+    queue: ReadyQueue
+    needs_worker: bool
+    limited: _Limited | None = field(default=None)
+
+
+class Admission:
+    """Queued work, returning waiters, and the slots they compete for."""
+
+    def __init__(self, workers: int) -> None:
+        self.workers = workers
+        self.busy = 0  # workers held, cancelling ones included
+        self.cancelling = 0  # of these, by code that was told to end
+        self.turns = Turns()
+        self._limits: dict[str, _Limited] = {}
+        self._lanes: dict[tuple[bool, str | None], _Lane] = {}
+        self._returning: deque[Returning] = deque()
+
+    def slots_of(self, action: Action) -> Slots:
+        """What an attempt of *action* needs."""
+        return Slots(action, not action.is_async, action.max_concurrency is not None)
+
+    def push(self, action: Action, item: Queued) -> None:
+        """Queue work of *action*."""
+        self._lane(action).queue.push(item)
+
+    def give_back_rate(self, action: Action) -> None:
+        """An admitted attempt ended before its call."""
+        window = self._limited(action).window
+        if window is not None:
+            window.give_back()
+
+    def stamp(self, action: Action, at: float) -> None:
+        """An admitted attempt's call began at *at*."""
+        window = self._limited(action).window
+        if window is not None:
+            window.stamp(at)
+
+    def due(self) -> float | None:
+        """When a rate next has a permit that queued work waits for."""
+        times = [
+            due
+            for lane in self._lanes.values()
+            if lane.limited is not None
+            and lane.limited.window is not None
+            and (due := lane.limited.window.due()) is not None
+            and lane.queue.head() is not None
+        ]
+        return min(times, default=None)
+
+    # Slots
+
+    def take(self, slots: Slots) -> None:
+        """Hold all that *slots* needs, free or not."""
+        if slots.needs_worker and not slots.has_worker:
+            slots.has_worker = True
+            self.busy += 1
+            if slots.cancelling:
+                self.cancelling += 1
+        if slots.needs_slot and not slots.has_slot:
+            slots.has_slot = True
+            self._limited(slots.action).running += 1
+
+    def free(self, slots: Slots, *, worker_only: bool = False) -> None:
+        """Give back what *slots* holds."""
+        if slots.has_worker:
+            slots.has_worker = False
+            self.busy -= 1
+            if slots.cancelling:
+                self.cancelling -= 1
+        if slots.has_slot and not worker_only:
+            slots.has_slot = False
+            self._limited(slots.action).running -= 1
+
+    def mark_cancelling(self, slots: Slots) -> None:
+        """The code that holds *slots* was told to end."""
+        if not slots.cancelling:
+            slots.cancelling = True
+            if slots.has_worker:
+                self.cancelling += 1
+
+    # Waiters that return
+
+    def comes_back(self, returning: Returning) -> bool:
+        """Let a waiter go on if its slots are free; else it goes ahead of every start."""
+        if self._can_return(returning) and not self._is_behind(returning.slots):
+            self.take(returning.slots)
+            return True
+        self._returning.append(returning)
+        return False
+
+    def hurry(self, returning: Returning, *, unwinding: bool) -> bool:
+        """A returning waiter's patience is over: it no longer waits for a worker.
+
+        For its action slot it does, unless its code was cancelled and is only *unwinding*.
+        Whether it may go on now.
+        """
+        if returning not in self._returning:
+            return False  # let go already
+        returning.impatient = True
+        if not unwinding and not self._can_return(returning):
+            return False
+        self._returning.remove(returning)
+        self.take(returning.slots)
+        return True
+
+    def returners(self) -> Iterator[Returning]:
+        """The waiters that may go on now, their slots taken."""
+        if not self._returning:
+            return
+        for returning in tuple(self._returning):
+            if self._can_return(returning):
+                self._returning.remove(returning)
+                self.take(returning.slots)
+                yield returning
+
+    def _can_return(self, returning: Returning) -> bool:
+        # Code that was told to end keeps its worker from starts, not from waiters: an action that
+        # never ends must not hold up the one that has stopped waiting for it.
+        slots = returning.slots
+        if (
+            slots.needs_worker
+            and not returning.impatient
+            and self.busy - self.cancelling >= self.workers
+        ):
+            return False
+        return not slots.needs_slot or slots.has_slot or self._limited(slots.action).free()
+
+    def _is_behind(self, slots: Slots) -> bool:
+        return any(
+            (slots.needs_worker and other.slots.needs_worker and not other.impatient)
+            or (slots.needs_slot and other.slots.action.name == slots.action.name)
+            for other in self._returning
+        )
+
+    # Starts
+
+    def next(self, now: float) -> Queued | None:
+        """The queued work that may start now and comes first; take one index from it.
+
+        Its slots are counted by `take`, its rate permit is reserved here.
+        """
+        best: tuple[Any, Queued, _Lane] | None = None
+        for lane in self._lanes.values():
+            if lane.needs_worker and (self.busy >= self.workers or self._returning_workers()):
+                continue
+            limited = lane.limited
+            if limited is not None and (
+                not limited.free()
+                or (limited.window is not None and not limited.window.free(now))
+                or self._returning_to(limited)
+            ):
+                continue
+            head = lane.queue.head()
+            if head is not None and (best is None or head[0] < best[0]):
+                best = (*head, lane)
+        if best is None:
+            return None
+        _key, item, lane = best
+        if lane.limited is not None and lane.limited.window is not None:
+            lane.limited.window.reserve(now)
+        self.turns.served(item.process_id)
+        return item
+
+    def _returning_workers(self) -> bool:
+        return bool(self._returning) and any(item.slots.needs_worker for item in self._returning)
+
+    def _returning_to(self, limited: _Limited) -> bool:
+        return any(
+            item.slots.needs_slot
+            and not item.slots.has_slot
+            and self._limits.get(item.slots.action.name) is limited
+            for item in self._returning
+        )
+
+    def _lane(self, action: Action) -> _Lane:
+        limited = action.max_concurrency is not None or action.rate_limit is not None
+        key = (not action.is_async, action.name if limited else None)
+        lane = self._lanes.get(key)
+        if lane is None:
+            lane = self._lanes[key] = _Lane(
+                ReadyQueue(self.turns),
+                not action.is_async,
+                self._limited(action) if limited else None,
+            )
+        return lane
+
+    def _limited(self, action: Action) -> _Limited:
+        limits = self._limits.get(action.name)
+        if limits is None:
+            rate = action.rate_limit
+            limits = self._limits[action.name] = _Limited(
+                action.max_concurrency, window=None if rate is None else RateWindow(rate)
+            )
+        return limits

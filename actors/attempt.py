@@ -1,0 +1,195 @@
+"""One attempt of one execution, shared by its actor and by the code that runs it.
+
+Three things here are touched from several threads, each by one atomic step: the start token,
+which the worker or the cancel takes; the interruption, which is set once and before the waits are
+woken; and the table of waits, into which a wait puts itself before it looks at the interruption.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import enum
+from _thread import allocate_lock, get_ident
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from orchestrator.asynchronous import AsyncOrchestrator
+from orchestrator.blocking import Orchestrator
+from orchestrator.context import ExecutionContext
+from orchestrator.core import Core
+from orchestrator.errors import Cancelled, MissingExecutionError
+from orchestrator.registry import Action
+from orchestrator.values import Execution
+
+if TYPE_CHECKING:
+    from actors.environment import Environment
+
+__all__ = ["Attempt", "Interruption"]
+
+
+class Interruption(enum.Enum):
+    """Why an attempt's waits end at once."""
+
+    CANCELLED = "cancelled"  # the execution was cancelled, or the attempt ran out of time
+    OVER = "over"  # its code has returned; a thread or task of it is left over
+
+
+class Attempt:
+    """One run of an action's code, and the scope of its context.
+
+    Made by the execution's actor; its code is run by the place of the runtime. `started_at`,
+    `thread_id` and `task` are written by the place alone, before the code begins.
+    """
+
+    __slots__ = (
+        "_token",
+        "_view",
+        "_waits",
+        "action",
+        "announced",
+        "context",
+        "environment",
+        "execution_id",
+        "given",
+        "interruption",
+        "is_async",
+        "is_scope",
+        "kill",
+        "number",
+        "ref",
+        "started_at",
+        "task",
+        "thread_id",
+        "timeout",
+        "until",
+        "variables",
+    )
+
+    def __init__(  # noqa: PLR0913 - each is a fact about the attempt
+        self,
+        environment: Environment,
+        ref: Any,
+        execution_id: str,
+        number: int,
+        action: Action,
+        given: Any,
+        view: Callable[[], Execution],
+        variables: contextvars.Context,
+        until: Callable[[Any], Any] | None,
+        timeout: float | None,
+        announced: bool,  # noqa: FBT001 - a flag among facts
+        is_async: bool,  # noqa: FBT001
+        is_scope: bool,  # noqa: FBT001
+    ) -> None:
+        self.environment = environment
+        self.ref = ref
+        self.execution_id = execution_id
+        self.number = number
+        self.action = action
+        self.given = given
+        self.variables = variables
+        self.until = until
+        self.timeout = timeout  # seconds for this attempt
+        self.announced = announced  # whether its actor must hear of the start
+        self.is_async = is_async
+        self.is_scope = is_scope  # its code is the application's own, run where it stands
+        self.context: ExecutionContext
+        self.started_at: float | None = None
+        self.thread_id: int | None = None
+        self.task: asyncio.Task[Any] | None = None
+        self.kill: Callable[[], object] | None = None  # ends code that runs in a process
+        self.interruption: Interruption | None = None
+        self._view = view
+        self._token = allocate_lock()
+        self._waits: dict[object, Callable[[], object]] = {}
+
+    # The start token
+
+    def take(self) -> bool:
+        """Take the start token; of the worker and the cancel, only one ever gets ``True``."""
+        return self._token.acquire(False)  # noqa: FBT003
+
+    # Interruption
+
+    def interrupt(self, why: Interruption) -> None:
+        """End its waits, now and ever after. Cancelling follows it; being over follows both."""
+        if self.interruption is not Interruption.OVER:
+            self.interruption = why
+        for wake in tuple(self._waits.values()):
+            wake()
+        if why is Interruption.CANCELLED:
+            if self.kill is not None:
+                self.kill()
+            task = self.task
+            if task is not None:
+                self.environment.call_on_loop(task.get_loop(), task.cancel)
+
+    def watch(self, key: object, wake: Callable[[], object]) -> None:
+        """Call *wake* when the attempt is interrupted; look at `interruption` afterwards."""
+        self._waits[key] = wake
+
+    def unwatch(self, key: object) -> None:
+        """Forget a `watch`."""
+        self._waits.pop(key, None)
+
+    @property
+    def holds_slots(self) -> bool:
+        """Whether its own code has to get slots back when a wait of it ends."""
+        return not self.is_scope and (
+            not self.is_async or self.action.max_concurrency is not None
+        )
+
+    def check(self) -> None:
+        """Raise what a wait or an emit of an interrupted attempt raises."""
+        match self.interruption:
+            case None:
+                return
+            case Interruption.OVER:
+                message = (
+                    f"attempt {self.number} of execution {self.execution_id!r}"
+                    f" ({self.action.name}) has ended; what it left running can emit or wait no"
+                    " more: wait for it inside the action"
+                )
+                raise MissingExecutionError(message)
+            case Interruption.CANCELLED if self.is_async:
+                message = f"execution {self.execution_id!r} was cancelled"
+                raise asyncio.CancelledError(message)
+            case Interruption.CANCELLED:
+                message = f"execution {self.execution_id!r} was cancelled"
+                raise Cancelled(message)
+
+    # Who is speaking
+
+    def on_own_thread(self) -> bool:
+        """Whether the calling thread is the one that runs the blocking code."""
+        return not self.is_async and self.thread_id == get_ident()
+
+    def in_own_task(self) -> bool:
+        """Whether the calling task is the one that runs the async code."""
+        return self.is_async and self.task is not None and asyncio.current_task() is self.task
+
+    # The scope of its context
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether the code should end."""
+        return self.interruption is Interruption.CANCELLED
+
+    def now(self) -> float:
+        """The runtime clock's monotonic seconds."""
+        return self.environment.clock.now()
+
+    def snapshot(self) -> Execution:
+        """The execution as it is now."""
+        return self._view()
+
+    def orchestrator(self, context: ExecutionContext) -> Orchestrator | AsyncOrchestrator:
+        """The face for this attempt's kind of code."""
+        core = Core(self.environment.runtime, context)
+        return AsyncOrchestrator._over(core) if self.is_async else Orchestrator._over(core)  # noqa: SLF001
+
+    def __repr__(self) -> str:
+        return f"<attempt {self.number} of {self.execution_id!r} ({self.action.name})>"
+
+

@@ -1,0 +1,88 @@
+"""Where an execution comes from: what all children of one emit share, and snapshots of one."""
+
+from __future__ import annotations
+
+import contextvars
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from attrs import frozen
+
+from orchestrator.errors import ExecutionCancelledError
+from orchestrator.values import Execution, ExecutionState, Process
+
+__all__ = ["Emission", "cancelled_snapshot", "snapshot"]
+
+
+@frozen(eq=False)
+class Emission:
+    """What one emit gives to every child that it makes."""
+
+    process: Process
+    depth: int  # 0 for a root; the order of starts and the names of children come from here
+    priority: int
+    variables: contextvars.Context  # as they were at the emit; each child runs in a copy
+    entries: Mapping[str, Any]
+    task_base: str = ""  # the parent's task id
+    parent_id: str | None = None
+    parent: Any = None  # the parent's ref: hears the ends where there is no group
+    group_id: str | None = None
+    group: Any = None  # the group's ref: hears the ends
+    deadline: float | None = None  # inherited, in the clock's seconds
+    own_timeout: float | None = None  # seconds: set where the execution itself fails by it
+    until: Callable[[Any], Any] | None = None
+
+
+def snapshot(  # noqa: PLR0913 - one argument per field that changes
+    emission: Emission,
+    given: Execution,
+    index: int | None,
+    state: ExecutionState,
+    *,
+    output: Any = None,
+    error: Exception | None = None,
+    attempts: int = 0,
+    scheduled_at: float | None = None,
+    started_at: float | None = None,
+    completed_at: float | None = None,
+) -> Execution:
+    """*given*, as it is now."""
+    task_id = given.task_id
+    if not task_id and index is not None:
+        task_id = f"{emission.task_base}[{index}]"
+    return Execution(
+        given.action,
+        given.input,
+        given.id,
+        emission.process.id,
+        emission.parent_id,
+        task_id,
+        emission.group_id,
+        index,
+        given.data,
+        state,
+        output,
+        error,
+        attempts,
+        given.retry,
+        given.timeout,
+        emission.priority if given.priority is None else given.priority,
+        scheduled_at,
+        started_at,
+        completed_at,
+        given.meta,
+    )
+
+
+def cancelled_snapshot(
+    emission: Emission, given: Execution, index: int | None, reason: str, at: float | None
+) -> Execution:
+    """*given*, cancelled before it ever started."""
+    return snapshot(
+        emission,
+        given,
+        index,
+        ExecutionState.CANCELLED,
+        error=ExecutionCancelledError(given.id, reason),
+        completed_at=at,
+    )

@@ -1,0 +1,122 @@
+"""The ends of a group in the order of ending, for any number of readers."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from typing import Any, TypeAlias
+
+from actors.fan_in import Cancelled
+from actors.messages import JoinReaders, LeaveReaders, ReadEnds
+from actors.protocol_actor import tell
+from actors.system import Future
+from orchestrator.values import Execution
+
+__all__ = ["EndsLog", "EndsReader"]
+
+Entry: TypeAlias = Execution | tuple[int, Cancelled]
+
+
+class EndsLog:
+    """What has ended so far. Written by the group's turns alone, and only appended to."""
+
+    def __init__(self, make: Callable[[int, Cancelled], Execution], *, keep: bool) -> None:
+        self.keep = keep
+        self.entries: list[Entry] = []
+        self.closed = False  # no more ends come; set before the group's actor can end
+        self._make = make
+        self._readers: dict[EndsReader, None] = {}  # of a keep=False group
+        self._pending: list[ReadEnds] = []
+
+    def append(self, entry: Entry) -> None:
+        """One more end."""
+        if self.keep:
+            self.entries.append(entry)
+        else:
+            for reader in self._readers:
+                reader.queue.append(entry)
+        self._wake()
+
+    def close(self) -> None:
+        """That was the last one."""
+        self.closed = True
+        self._wake()
+
+    def _wake(self) -> None:
+        pending, self._pending = self._pending, []
+        for message in pending:
+            message.reply.set(None)
+
+    def wait(self, message: ReadEnds) -> None:
+        """Answer when there is something to read."""
+        if self.closed or message.reader.has_more():
+            message.reply.set(None)
+        else:
+            self._pending.append(message)
+
+    def join(self, reader: EndsReader) -> None:
+        """Keep ends for *reader* from now on."""
+        if not self.keep and not self.closed:
+            self._readers[reader] = None
+
+    def leave(self, reader: EndsReader) -> None:
+        """Keep nothing for *reader*."""
+        self._readers.pop(reader, None)
+        self._pending = [message for message in self._pending if message.reader is not reader]
+
+    def execution(self, entry: Entry) -> Execution:
+        """The snapshot of an entry."""
+        return entry if isinstance(entry, Execution) else self._make(*entry)
+
+
+class EndsReader:
+    """One reader's place in a group's ends. Used by one thread or task at a time."""
+
+    def __init__(self, group: Any, log: EndsLog) -> None:
+        self._group = group
+        self._log = log
+        self._cursor = 0
+        self.queue: deque[Entry] = deque()
+        if not log.keep:
+            tell(group, JoinReaders(self))
+
+    def has_more(self) -> bool:
+        """Whether there are ends that have not been read."""
+        return bool(self.queue) if not self._log.keep else self._cursor < len(self._log.entries)
+
+    def next(self) -> Future[list[Execution] | None]:
+        """The ends since the last call, one or more; ``None`` after the last."""
+        answer: Future[list[Execution] | None] = Future()
+        self._answer(answer)
+        return answer
+
+    def _answer(self, answer: Future[list[Execution] | None]) -> None:
+        closed = self._log.closed  # looked at first: what came before it is in the log
+        batch = self._read()
+        if batch:
+            answer.set(batch)
+        elif closed:
+            answer.set(None)
+        else:
+            reply: Future[None] = Future()
+            tell(self._group, ReadEnds(self, reply))
+            if self._log.closed and not reply.done():
+                # The group may have ended before it saw the message, and never answer.
+                self._answer(answer)
+            else:
+                reply.add_done_callback(lambda _reply: self._answer(answer))
+
+    def _read(self) -> list[Execution]:
+        log = self._log
+        if log.keep:
+            entries = log.entries[self._cursor :]
+            self._cursor += len(entries)
+        else:
+            entries = []
+            while self.queue:
+                entries.append(self.queue.popleft())
+        return [log.execution(entry) for entry in entries]
+
+    def close(self) -> None:
+        """Leave; nothing is kept for this reader any more."""
+        tell(self._group, LeaveReaders(self))

@@ -1,0 +1,58 @@
+"""What an actor of the runtime has around it: the objects that a simulation swaps."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Protocol
+
+from attrs import define
+
+from actors.system import ActorSystem, Clock, Dispatcher
+from orchestrator.protocols import FullRuntime
+from orchestrator.values import Execution, ExecutionState
+
+if TYPE_CHECKING:
+    from actors.attempt import Attempt
+
+__all__ = ["Environment", "Place", "Publisher"]
+
+
+class Place(Protocol):
+    """Where an action's code runs."""
+
+    def start(self, attempt: Attempt) -> None:
+        """Run the attempt's code soon; its actor hears of it by `AttemptEnded`. Never blocks."""
+        ...
+
+
+class Publisher(Protocol):
+    """Where changes of state are told."""
+
+    @property
+    def active(self) -> bool:
+        """Whether anybody listens."""
+        ...
+
+    def changed(self, execution: Execution, previous: ExecutionState, at: float) -> None:
+        """Tell that *execution* was *previous* until *at*. Never blocks."""
+        ...
+
+
+@define(eq=False)
+class Environment:
+    """One runtime's clock, place, publisher and actors; made once, before any actor."""
+
+    clock: Clock
+    system: ActorSystem
+    dispatcher: Dispatcher  # for user code that belongs to no attempt: reducers, sources
+    place: Place
+    publisher: Publisher
+    random: Callable[[], float]
+    call_on_loop: Callable[[asyncio.AbstractEventLoop, Callable[..., Any]], None]
+    allocator: Any = None  # the allocator's ref
+    runtime: FullRuntime = None  # type: ignore[assignment] - set by the runtime that makes it
+
+    def tell(self, ref: Any, message: object) -> None:
+        """Send *message*; to an actor that has ended, nothing happens (it is a dead letter)."""
+        ref.actor_inbox.put(message)

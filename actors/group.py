@@ -1,0 +1,269 @@
+"""The actor of one fan-out."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from typing import Any, assert_never
+
+import attrs
+from attrs import frozen
+
+from actors.emission import Emission, cancelled_snapshot, snapshot
+from actors.ends import EndsLog
+from actors.environment import Environment
+from actors.fan_in import Cancelled, FanIn
+from actors.messages import (
+    AddChild,
+    CancelGroup,
+    CancelMembers,
+    ChildFinished,
+    ChildrenCancelled,
+    ChildSettled,
+    Draw,
+    Forget,
+    GroupChanged,
+    GroupDeadlinePassed,
+    GroupEnded,
+    GroupMessage,
+    JoinReaders,
+    LeaveReaders,
+    ReadEnds,
+    Seal,
+    SourceClosed,
+    SubmitGroup,
+    SubmitMore,
+)
+from actors.protocol_actor import ProtocolActor, tell
+from actors.system import Future
+from orchestrator.errors import GroupCancelledError, GroupTimeoutError
+from orchestrator.registry import Action
+from orchestrator.values import Execution, ExecutionState, GroupPolicy, GroupResult
+
+__all__ = ["CorrelationGroupActor", "OpenedGroup", "open_group"]
+
+
+@frozen(eq=False)
+class OpenedGroup:
+    """A group that has just been opened."""
+
+    ref: Any
+    emission: Emission  # for its children: it names the group
+    decided: Future[GroupResult]
+    log: EndsLog
+
+
+def open_group(message: SubmitGroup, environment: Environment) -> OpenedGroup:
+    """Make the actor of an emit's group, and what the world is shown of it."""
+    emission, policy = message.emission, message.policy
+    drawn: list[Execution] | None = [] if message.lazy and policy.keep else None
+    children = message.children if drawn is None else drawn
+    # What makes snapshots later must not keep the actors alive.
+    plain = attrs.evolve(emission, group=None, parent=None)
+    describe = functools.partial(_describe, plain, children, cancel_rest=policy.cancel_rest)
+    expected = None if message.lazy else len(message.children)
+    fan_in = FanIn(emission.group_id or "", policy, expected, describe)
+    log = EndsLog(describe, keep=policy.keep)
+    decided: Future[GroupResult] = Future()
+    ref = environment.system.spawn(
+        CorrelationGroupActor,
+        environment,
+        emission,
+        policy,
+        fan_in,
+        log,
+        drawn,
+        message.deadline,
+        decided,
+    )
+    return OpenedGroup(ref, attrs.evolve(emission, group=ref), decided, log)
+
+
+class CorrelationGroupActor(ProtocolActor):
+    """Gathers the ends of one fan-out and decides it exactly once.
+
+    It *decides* when its mode can; it has *ended* when no child is out any more, and it has
+    *settled* when all of their code is over too. It tells its parent of each.
+
+    Args:
+        environment: The runtime's.
+        emission: What the children share, this group's id among it.
+        policy: When it decides.
+        fan_in: The rules, with all children in it or open to those of a lazy source.
+        log: Where the ends go.
+        drawn: The list to keep the lazy source's children in, if there is one to keep.
+        deadline: In the clock's seconds.
+        decided: Resolved with the result, once.
+    """
+
+    def __init__(  # noqa: PLR0913 - what a group is
+        self,
+        environment: Environment,
+        emission: Emission,
+        policy: GroupPolicy,
+        fan_in: FanIn,
+        log: EndsLog,
+        drawn: list[Execution] | None,
+        deadline: float | None,
+        decided: Future[GroupResult],
+    ) -> None:
+        super().__init__()
+        self._environment = environment
+        self._emission = attrs.evolve(emission, group=self.actor_ref)
+        self._policy = policy
+        self._deadline = deadline
+        self._decided = decided
+        self.group_id = emission.group_id or ""
+        self._drawn = drawn  # by a lazy source so far; None where nothing is drawn or kept
+        self._fan_in = fan_in
+        self._log = log
+        self._unsettled = 0  # children that have ended with code still running
+        self._draws: list[Draw] = []
+        self._lazy = self._source_open = not fan_in.sealed
+        self._timer: Any = None
+        self._told: tuple[bool, bool] | None = None  # what the parent knows: ended, settled
+        self._forgotten = False
+
+    def on_start(self) -> None:
+        """Set the deadline; decide an empty group."""
+        if self._deadline is not None:
+            self._timer = self._environment.clock.call_at(
+                self._deadline, tell, self.actor_ref, GroupDeadlinePassed()
+            )
+        if not self._lazy:
+            self._decide(self._fan_in.seal())
+            self._progress()
+
+    def on_receive(self, message: GroupMessage) -> None:
+        """The group's protocol."""
+        match message:
+            case ChildFinished():
+                self._on_child_finished(message)
+            case ChildSettled():
+                self._unsettled -= 1
+            case ChildrenCancelled():
+                self._on_children_cancelled(message)
+            case Draw():
+                self._draws.append(message)
+                self._draw()
+            case AddChild():
+                self._on_add_child(message.child, message.action)
+            case Seal():
+                self._decide(
+                    self._fan_in.seal()
+                    if message.error is None
+                    else self._fan_in.fail(message.error)
+                )
+            case SourceClosed():
+                self._source_open = False
+            case GroupDeadlinePassed():
+                self._decide(self._fan_in.expire(self._policy.timeout or 0.0))
+            case CancelGroup():
+                self._on_cancel(message)
+            case ReadEnds():
+                self._log.wait(message)
+            case JoinReaders():
+                self._log.join(message.reader)
+            case LeaveReaders():
+                self._log.leave(message.reader)
+            case Forget():
+                self._forgotten = True
+            case _:
+                assert_never(message)
+        self._progress()
+
+    def _on_child_finished(self, message: ChildFinished) -> None:
+        if not self._fan_in.is_out(message.index):
+            return  # a second report changes nothing
+        if not message.settled:
+            self._unsettled += 1
+        result = self._fan_in.record(message.index, message.child)
+        self._log.append(message.child)
+        self._decide(result)
+        self._draw()
+
+    def _on_children_cancelled(self, message: ChildrenCancelled) -> None:
+        cancelled = Cancelled(message.reason, message.at)
+        for index in self._fan_in.record_cancelled(message.indexes, cancelled):
+            self._log.append((index, cancelled))
+
+    def _on_add_child(self, child: Execution, action: Action) -> None:
+        if self._fan_in.decided:
+            return  # it was drawn too late, and is never queued
+        index = self._fan_in.add()
+        if self._drawn is not None:
+            self._drawn.append(child)
+        tell(self._environment.allocator, SubmitMore(self._emission, index, child, action))
+
+    def _on_cancel(self, message: CancelGroup) -> None:
+        already = self._fan_in.decided
+        self._decide(self._fan_in.cancel(message.reason))
+        if already and message.rest_too and self._fan_in.out:
+            self._cancel_rest(message.reason)
+
+    def _draw(self) -> None:
+        """Tell the feeder how many children there is room for."""
+        if not self._draws:
+            return
+        most = self._policy.max_in_flight or 1
+        room = 0 if self._fan_in.decided else most - self._fan_in.out
+        if room > 0 or self._fan_in.decided:
+            draws, self._draws = self._draws, []
+            for draw in draws:
+                draw.reply.set(room)
+
+    def _decide(self, result: GroupResult | None) -> None:
+        if result is None:
+            return
+        if self._timer is not None:
+            self._timer.cancel()
+        abandoned = isinstance(result.error, GroupTimeoutError | GroupCancelledError)
+        if self._fan_in.out and (self._policy.cancel_rest or abandoned):
+            self._cancel_rest(_why(result))
+        if self._lazy:
+            self._fan_in.seal()
+            self._draw()
+        self._progress()
+        self._decided.set(result)
+
+    def _cancel_rest(self, reason: str) -> None:
+        tell(self._environment.allocator, CancelMembers(self.group_id, reason))
+
+    def _progress(self) -> None:
+        """Tell the parent, once, of each step that the group has taken."""
+        result = self._fan_in.result
+        if result is None:
+            return
+        ended = self._fan_in.ended
+        settled = ended and self._unsettled == 0 and not self._source_open
+        if self._told != (ended, settled):
+            if ended and not (self._told or (False, False))[0]:
+                self._log.close()
+                tell(self._environment.allocator, GroupEnded(self.group_id))
+            self._told = (ended, settled)
+            tell(self._emission.parent, GroupChanged(self.group_id, result, ended, settled))
+        if settled and self._forgotten:
+            self._stop()
+
+
+def _why(result: GroupResult) -> str:
+    if result.error is None:
+        return "its group has decided without it"
+    return f"its group ended with {type(result.error).__name__}"
+
+
+def _describe(
+    emission: Emission,
+    children: Sequence[Execution],
+    index: int,
+    cancelled: Cancelled | None,
+    *,
+    cancel_rest: bool,
+) -> Execution:
+    """The snapshot of a child that was cancelled in the queue, or had not ended at the decision."""
+    given = children[index]
+    if cancelled is not None:
+        return cancelled_snapshot(emission, given, index, cancelled.reason, cancelled.at)
+    if cancel_rest:
+        return cancelled_snapshot(emission, given, index, "its group decided without it", None)
+    return snapshot(emission, given, index, ExecutionState.RUNNING)

@@ -1,0 +1,83 @@
+"""What the allocator knows of each execution that has an actor, and of each group."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Sequence
+from typing import Any
+
+from attrs import define, field
+
+from actors.admission import Slots
+from actors.emission import Emission
+from actors.ends import EndsLog
+from actors.ready import Queued
+from actors.system import Future
+from actors.waits import GroupNode
+from orchestrator.registry import Action
+from orchestrator.values import Execution, GroupResult
+
+__all__ = ["Batch", "GroupEntry", "Live", "OpenGroup", "Phase"]
+
+
+class Phase(enum.Enum):
+    """How an execution is counted while it is not over."""
+
+    PENDING = "pending"  # queued, or between two attempts
+    RUNNING = "running"
+    WAITING = "waiting"  # in one of our waits, or its code has returned and groups are out
+    CANCELLING = "cancelling"  # decided, while its code or something below it runs on
+
+
+@define(eq=False)
+class Live:
+    """An execution that has an actor. Owned by the allocator."""
+
+    ref: Any
+    emission: Emission
+    execution_id: str
+    index: int | None
+    action: Action
+    slots: Slots
+    parent_id: str | None
+    group_id: str | None
+    can_expire: bool  # a deadline of its own or from above would end its waits
+    priority: int
+    is_scope: bool = False
+    phase: Phase = Phase.PENDING
+    queued: Queued | None = None
+    rate_reserved: bool = False
+    waits: int = 0
+    main_wait: Any = None  # the wait of its own thread or task, to be refused
+
+
+@define(eq=False)
+class Batch:
+    """Children of one emit and one kind that have no actors yet."""
+
+    emission: Emission
+    children: Sequence[Execution]
+    action: Action
+    scheduled_at: float
+    ids: dict[str, int] | None = field(default=None)  # made when somebody cancels by id
+
+
+@define(eq=False)
+class OpenGroup:
+    """A group that has not ended: what the allocator holds of it beside the graph's node."""
+
+    ref: Any
+    node: GroupNode
+    queued: list[Queued] = field(factory=list)  # of batches
+    live: dict[str, Live] = field(factory=dict)
+
+
+@define(eq=False)
+class GroupEntry:
+    """A group that can be awaited: what the directory shows to everyone."""
+
+    ref: Any
+    decided: Future[GroupResult]
+    log: EndsLog
+    parent_id: str
+    parent: Any

@@ -1,0 +1,67 @@
+"""The base of the runtime's actors: a protocol of messages, each with its own reply."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import queue
+from abc import abstractmethod
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import pykka
+from pykka._envelope import Envelope
+
+from actors.system import Future, PooledActor
+
+__all__ = ["ProtocolActor", "Reply", "ask", "tell"]
+
+_logger = logging.getLogger("pykka")
+
+T = TypeVar("T")
+
+
+class Reply(Future[T]):
+    """A reply that says in the caller's terms that the actor asked had ended."""
+
+    def __init__(self, when_dead: Callable[[], BaseException]) -> None:
+        super().__init__()
+        self._when_dead = when_dead
+
+    def set_exception(self, exc_info: Any = None) -> None:
+        """Resolve it with an exception; a dead actor's is translated."""
+        if exc_info is not None and exc_info[0] is pykka.ActorDeadError:
+            self.set_error(self._when_dead())
+        else:
+            super().set_exception(exc_info)
+
+
+def tell(ref: Any, message: object) -> None:
+    """Send a message that has no reply; for an ended actor it is a counted dead letter."""
+    ref.actor_inbox.tell(message)
+
+
+def ask(ref: Any, message: Any) -> None:
+    """Send a message whose ``reply`` the actor resolves; an ended actor's mailbox answers it."""
+    ref.actor_inbox.put(Envelope(message, message.reply))
+
+
+class ProtocolActor(PooledActor):
+    """An actor whose messages carry their replies, to be resolved in this turn or a later one.
+
+    Its turns hold no user code, so an exception out of one is a fault of this library: it is
+    logged, the reply is answered with it, and the actor goes on, as others depend on it.
+    """
+
+    @abstractmethod
+    def on_receive(self, message: Any) -> None:
+        """Handle one message of the protocol."""
+
+    def _actor_receive(self, message: Any, reply: pykka.Future[Any] | None) -> None:
+        try:
+            self._handle_receive(message)
+        except Exception as error:
+            _logger.exception("Unhandled exception in %s on %s:", self, type(message).__name__)
+            if reply is not None:
+                with contextlib.suppress(queue.Full):
+                    reply.set_exception((type(error), error, error.__traceback__))

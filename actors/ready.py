@@ -1,0 +1,162 @@
+"""Who is started next: the order of starts among queued work, without thread or clock.
+
+Higher priority first; among equals what belongs to a running process before a new root, running
+processes in turns, and within one process the deepest first, then the first to arrive.
+"""
+
+from __future__ import annotations
+
+import heapq
+from bisect import insort
+from collections import deque
+from collections.abc import Sequence
+from typing import Any, TypeAlias
+
+from attrs import define, field
+
+__all__ = ["Queued", "ReadyQueue", "Turns"]
+
+Key: TypeAlias = tuple[int, int, int, int, int]
+
+
+@define(eq=False)
+class Queued:
+    """Work of one kind in the queue: one execution, or the rest of a batch of children.
+
+    Owned by the allocator, which takes from it until it is empty.
+    """
+
+    priority: int
+    process_id: str
+    depth: int
+    seq: int  # order of arrival
+    new_root: bool
+    payload: Any  # what the allocator starts: its own business
+    indexes: Sequence[int] = (0,)
+    taken: int = 0
+    dropped: set[int] | None = field(default=None)  # cancelled one by one
+
+    @property
+    def empty(self) -> bool:
+        """Whether nothing is left to take."""
+        self._skip_dropped()
+        return self.taken >= len(self.indexes)
+
+    @property
+    def left(self) -> Sequence[int]:
+        """The indexes not taken yet."""
+        rest = self.indexes[self.taken :]
+        return [index for index in rest if index not in self.dropped] if self.dropped else rest
+
+    def take(self) -> int:
+        """Take the next index."""
+        self._skip_dropped()
+        index = self.indexes[self.taken]
+        self.taken += 1
+        return index
+
+    def drop(self, index: int) -> None:
+        """Never take *index*."""
+        if self.dropped is None:
+            self.dropped = set()
+        self.dropped.add(index)
+
+    def drop_all(self) -> Sequence[int]:
+        """Never take anything more; what was left."""
+        left = self.left
+        self.taken = len(self.indexes)
+        return left
+
+    def _skip_dropped(self) -> None:
+        if self.dropped:
+            while self.taken < len(self.indexes) and self.indexes[self.taken] in self.dropped:
+                self.taken += 1
+
+
+class Turns:
+    """When each running process was last served; shared by all queues of one allocator."""
+
+    def __init__(self) -> None:
+        self._last: dict[str, int] = {}
+        self._tick = 0
+
+    def of(self, process_id: str) -> int:
+        """The turn of the process's last start."""
+        return self._last.get(process_id, 0)
+
+    def served(self, process_id: str) -> None:
+        """The process has just been served: the others come first."""
+        self._tick += 1
+        self._last[process_id] = self._tick
+
+    def forget(self, process_id: str) -> None:
+        """The process has ended."""
+        self._last.pop(process_id, None)
+
+
+class _Level:
+    """The queued work of one priority."""
+
+    def __init__(self) -> None:
+        self.roots: deque[Queued] = deque()
+        self.lanes: dict[str, list[tuple[int, int, Queued]]] = {}  # process: deepest first
+        self.order: list[tuple[int, str]] = []  # heap of (turn, process); a turn may be stale
+
+
+class ReadyQueue:
+    """Queued work that competes for the same slots."""
+
+    def __init__(self, turns: Turns) -> None:
+        self._turns = turns
+        self._levels: dict[int, _Level] = {}
+        self._priorities: list[int] = []  # negated, ascending
+
+    def push(self, item: Queued) -> None:
+        """Queue *item*."""
+        level = self._levels.get(item.priority)
+        if level is None:
+            level = self._levels[item.priority] = _Level()
+            insort(self._priorities, -item.priority)
+        if item.new_root:
+            level.roots.append(item)
+            return
+        lane = level.lanes.get(item.process_id)
+        if lane is None:
+            lane = level.lanes[item.process_id] = []
+            heapq.heappush(level.order, (self._turns.of(item.process_id), item.process_id))
+        heapq.heappush(lane, (-item.depth, item.seq, item))
+
+    def head(self) -> tuple[Key, Queued] | None:
+        """The work that is next, and its place in the order of starts; ``None`` if empty."""
+        while self._priorities:
+            negated = self._priorities[0]
+            level = self._levels[-negated]
+            found = self._next_lane(level)
+            if found is not None:
+                turn, (depth, seq, item) = found
+                return (negated, 0, turn, depth, seq), item
+            while level.roots:
+                item = level.roots[0]
+                if not item.empty:
+                    return (negated, 1, 0, 0, item.seq), item
+                level.roots.popleft()
+            del self._levels[-negated]
+            self._priorities.pop(0)
+        return None
+
+    def _next_lane(self, level: _Level) -> tuple[int, tuple[int, int, Queued]] | None:
+        order = level.order
+        while order:
+            turn, process_id = order[0]
+            lane = level.lanes[process_id]
+            while lane and lane[0][2].empty:
+                heapq.heappop(lane)
+            if not lane:
+                heapq.heappop(order)
+                del level.lanes[process_id]
+                continue
+            current = self._turns.of(process_id)
+            if turn == current:
+                return turn, lane[0]
+            heapq.heapreplace(order, (current, process_id))
+        return None

@@ -1,0 +1,98 @@
+"""Jobs that run on whichever thread executes them."""
+
+import logging
+import signal
+import threading
+from collections import deque
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+
+from actors.system.dispatcher import Dispatcher
+from actors.system.worker import Job
+
+_logger = logging.getLogger("actors.system")
+
+try:  # the C function: the one in signal spends 2 us on making an enum of the answer
+    from _signal import getsignal as _getsignal  # type: ignore[import-not-found]
+except ImportError:
+    _getsignal = signal.getsignal
+
+_SIGINT: int = signal.SIGINT
+_raises: Callable[..., object] = signal.default_int_handler
+_NOTHING: AbstractContextManager[None] = nullcontext()
+
+
+class _Here(threading.local):
+    """One thread's jobs."""
+
+    def __init__(self) -> None:
+        self.jobs: deque[Job] = deque()
+        self.running = False
+        self.is_main = threading.get_ident() == threading.main_thread().ident
+
+
+class CallingThreadDispatcher:
+    """Runs each job on the thread that executes it, for actors that never block.
+
+    Such actors must hold no user code either: it would hold up whoever sends them a message. A
+    job that is executed by another one, on the same thread, runs after it and never inside it; so
+    a chain of messages may be of any length.
+
+    A ``KeyboardInterrupt`` in the middle of a job would leave an actor half changed. So where it
+    can come, on the main thread with Python's own handler for SIGINT, the job goes to *fallback*.
+    """
+
+    def __init__(self, fallback: Dispatcher) -> None:
+        """Make a dispatcher; *fallback* remains its owner's to shut down."""
+        self._fallback = fallback
+        self._here = _Here()
+        self._closed = False
+
+    def execute(self, job: Job) -> None:
+        """Run *job* now, or after the one that runs on this thread.
+
+        What the job raises, of whatever kind, is logged and does not reach the caller.
+
+        Raises:
+            RuntimeError: it has been shut down.
+        """
+        here = self._here
+        if here.running:
+            here.jobs.append(job)
+            return
+        if self._closed:
+            msg = "this dispatcher has been shut down and takes no more jobs"
+            raise RuntimeError(msg)
+        if here.is_main and _getsignal(_SIGINT) is _raises:
+            self._fallback.execute(job)
+            return
+        jobs = here.jobs
+        jobs.append(job)
+        here.running = True
+        try:
+            while jobs:
+                self._run(jobs.popleft())
+        finally:
+            here.running = False
+            while jobs:  # interrupted, after all: by a signal handler that is not Python's own
+                self._fallback.execute(jobs.popleft())
+
+    def _run(self, job: Job) -> None:
+        try:
+            job()
+        except BaseException:  # the caller only sent a message
+            _logger.exception("A job %r failed", job)
+
+    def blocking(self) -> AbstractContextManager[object]:
+        """Return a context manager that does nothing: its jobs never block."""
+        return _NOTHING
+
+    @property
+    def threads(self) -> list[threading.Thread]:
+        """Its own threads, of which it has none."""
+        return []
+
+    def shutdown(self, timeout: float | None = None) -> bool:  # noqa: ARG002 -- nothing to wait for
+        """Take no more jobs; those that run elsewhere run to their end. Always ``True``."""
+        self._closed = True
+        return True

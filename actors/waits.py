@@ -1,0 +1,191 @@
+"""Waits that could never end: the graph of who waits for whom, as rules over what is live.
+
+An execution that waits, without a timeout and without a deadline above it, is *blocked* on its
+target. A target is stuck when everything that could bring it about is blocked on stuck targets.
+Only certain deadlocks are reported: code that runs, is queued, or can time out may always do
+something.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Protocol
+
+from attrs import define, field, frozen
+
+from orchestrator.values import AwaitMode
+
+__all__ = ["GroupNode", "Node", "Target", "WaitGraph"]
+
+
+@frozen
+class Target:
+    """What a wait needs: groups to decide, or executions to end; all of them."""
+
+    groups: tuple[str, ...] = ()
+    executions: tuple[str, ...] = ()
+
+
+class Node(Protocol):
+    """A live execution, as the graph sees it."""
+
+    @property
+    def parent_id(self) -> str | None: ...  # noqa: D102
+    @property
+    def group_id(self) -> str | None: ...  # noqa: D102
+
+
+@define(eq=False)
+class GroupNode:
+    """A group that has not ended, as the graph sees it. Kept up to date by the allocator."""
+
+    group_id: str
+    parent_id: str | None
+    mode: AwaitMode
+    out: int  # members that have not ended
+    open_ended: bool = False  # a lazy source may add members
+    can_expire: bool = False  # it has a deadline
+    blocked: set[str] = field(factory=set)  # members that are blocked
+
+
+class WaitGraph:
+    """Who is blocked on what."""
+
+    def __init__(self, live: Mapping[str, Node], groups: Mapping[str, GroupNode]) -> None:
+        self._live = live
+        self._groups = groups
+        self._targets: dict[str, Target] = {}  # of every blocked execution
+
+    def forbidden(self, waiter: str, target: Target) -> tuple[str, ...] | None:
+        """The cycle of a wait for what holds the waiter itself, whatever could time out."""
+        emitted_here = all(
+            (group := self._groups.get(group_id)) is not None and group.parent_id == waiter
+            for group_id in target.groups
+        )
+        if emitted_here and all(
+            (node := self._live.get(name)) is not None and node.parent_id == waiter
+            for name in target.executions
+        ):
+            return None
+        path = [waiter]
+        name: str | None = waiter
+        while name is not None:
+            if name in target.executions:
+                return (waiter, *reversed(path)) if name != waiter else (waiter, waiter)
+            node = self._live.get(name)
+            if node is None:
+                return None
+            if node.group_id is not None and node.group_id in target.groups:
+                return (waiter, f"group {node.group_id}", *reversed(path))
+            name = node.parent_id
+            if name is not None:
+                path.append(name)
+        return None
+
+    def block(self, waiter: str, target: Target) -> tuple[str, ...] | None:
+        """*waiter* is blocked on *target* from now on; if that closes a cycle, the cycle.
+
+        A wait that closes one is not entered.
+        """
+        node = self._live.get(waiter)
+        self._enter(waiter, node, target)
+        cycle = self.cycle_of(waiter)
+        if cycle is not None:
+            self.unblock(waiter)
+        return cycle
+
+    def unblock(self, waiter: str) -> None:
+        """*waiter* waits no more."""
+        if self._targets.pop(waiter, None) is None:
+            return
+        node = self._live.get(waiter)
+        if node is not None and node.group_id is not None:
+            group = self._groups.get(node.group_id)
+            if group is not None:
+                group.blocked.discard(waiter)
+
+    def is_blocked(self, name: str) -> bool:
+        """Whether the execution is blocked."""
+        return name in self._targets
+
+    def member_ended(self, group_id: str) -> tuple[str, tuple[str, ...]] | None:
+        """A member of the group has ended: a waiter that nothing can reach now, and its cycle."""
+        group = self._groups.get(group_id)
+        if group is None or not group.blocked or len(group.blocked) < group.out:
+            return None
+        for waiter, target in self._targets.items():
+            if group_id in target.groups:
+                cycle = self.cycle_of(waiter)
+                if cycle is not None:
+                    return waiter, cycle
+        return None
+
+    def cycle_of(self, waiter: str) -> tuple[str, ...] | None:
+        """The cycle that keeps *waiter* blocked for ever; ``None`` while something may end it."""
+        reached = self._reachable(waiter)
+        if len(reached) == 1 and not self._names_self(waiter):
+            return None
+        stuck = set(reached)
+        moved = True
+        while moved:
+            moved = False
+            for name in tuple(stuck):
+                if self._can_come(self._targets[name], stuck):
+                    stuck.discard(name)
+                    moved = True
+        return self._path(waiter, stuck) if waiter in stuck else None
+
+    def _names_self(self, waiter: str) -> bool:
+        return waiter in self._blockers(self._targets[waiter])
+
+    def _enter(self, waiter: str, node: Node | None, target: Target) -> None:
+        self._targets[waiter] = target
+        if node is not None and node.group_id is not None:
+            group = self._groups.get(node.group_id)
+            if group is not None:
+                group.blocked.add(waiter)
+
+    def _blockers(self, target: Target) -> Iterable[str]:
+        """The blocked executions that *target* may hang on."""
+        for name in target.executions:
+            if name in self._targets:
+                yield name
+        for group_id in target.groups:
+            group = self._groups.get(group_id)
+            if group is not None:
+                yield from group.blocked
+
+    def _reachable(self, waiter: str) -> list[str]:
+        seen = {waiter: None}
+        pending = [waiter]
+        while pending:
+            for name in self._blockers(self._targets[pending.pop()]):
+                if name not in seen:
+                    seen[name] = None
+                    pending.append(name)
+        return list(seen)
+
+    def _can_come(self, target: Target, stuck: set[str]) -> bool:
+        return not any(name in stuck for name in target.executions) and all(
+            self._can_decide(group_id, stuck) for group_id in target.groups
+        )
+
+    def _can_decide(self, group_id: str, stuck: set[str]) -> bool:
+        group = self._groups.get(group_id)
+        if group is None or group.can_expire:
+            return True
+        held_up = sum(1 for name in group.blocked if name in stuck)
+        if group.mode is AwaitMode.ALL:
+            return held_up == 0
+        return group.open_ended or held_up < group.out
+
+    def _path(self, waiter: str, stuck: set[str]) -> tuple[str, ...]:
+        path = [waiter]
+        while True:
+            following = next(
+                (name for name in self._blockers(self._targets[path[-1]]) if name in stuck), None
+            )
+            if following is None or following in path:
+                path.append(following or waiter)
+                return tuple(path)
+            path.append(following)

@@ -1,0 +1,269 @@
+"""What the blocking and the awaitable orchestrator do alike: everything but the waiting.
+
+Each operation is cut at its wait: a part before, which checks and sends, and a part after, which
+turns what came into a value or an error.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator, Mapping
+from typing import Any
+
+from attrs import frozen
+
+from orchestrator.adapting import adapt
+from orchestrator.context import ExecutionContext, current_context, peek_context, use_context
+from orchestrator.errors import (
+    AwaitTimeoutError,
+    ExecutionCancelledError,
+    GroupFailedError,
+    OrchestratorError,
+)
+from orchestrator.protocols import Future, Runtime
+from orchestrator.references import compile_input
+from orchestrator.tasks import with_tasks
+from orchestrator.texts import excerpt
+from orchestrator.values import (
+    AwaitMode,
+    Execution,
+    ExecutionState,
+    GroupPolicy,
+    GroupResult,
+    Task,
+)
+
+__all__ = ["Children", "Core", "Expansion"]
+
+
+class Expansion:
+    """Makes the child of each item of an `emit_for_each`."""
+
+    def __init__(self, parent: ExecutionContext, as_: str, template: Task) -> None:
+        execution = parent.execution
+        self._parent_data = execution.data
+        self._parent_id = execution.id
+        self._process_id = execution.process_id
+        base = execution.task_id or execution.id
+        self.prefix = f"{base}.{template.id}" if template.id else base
+        self._as = as_
+        self._template = template
+        self._resolve = compile_input(template.input)
+
+    def child(self, index: int, item: Any) -> Execution:
+        """The child of the *index*-th item; raises `InvalidInputError` for a bad reference."""
+        template = self._template
+        data = {self._as: item}
+        if template.input is None:
+            given = item
+        elif self._resolve is None:
+            given = template.input
+        else:
+            given = self._resolve(self._lookup(data))
+        return Execution(
+            action=template.action,
+            input=given,
+            process_id=self._process_id,
+            parent_id=self._parent_id,
+            task_id=f"{self.prefix}[{index}]",
+            index=index,
+            data=data,
+            retry=template.retry,
+            timeout=template.timeout,
+            priority=template.priority,
+        )
+
+    def _lookup(self, data: Mapping[str, Any]) -> Callable[[str], Any]:
+        parent_data = self._parent_data
+        return lambda name: data[name] if name in data else parent_data[name]
+
+
+class Children:
+    """A lazy source: an iterator, and how a child is made of what it yields."""
+
+    def __init__(
+        self,
+        iterator: Iterator[Any] | AsyncIterator[Any],
+        make: Callable[[int, Any], Execution],
+        *,
+        in_task: bool,
+    ) -> None:
+        self.iterator = iterator
+        self.in_task = in_task
+        self.child = make
+
+
+@frozen
+class _Ready:
+    """An operation's answer that needs no wait."""
+
+    value: Any
+
+    def get(self, *, timeout: float | None = None) -> Any:  # noqa: ARG002 - Pykka's interface
+        return self.value
+
+
+class Core:
+    """One runtime, and the context of the execution that speaks."""
+
+    def __init__(self, runtime: Runtime | None, bound: ExecutionContext | None = None) -> None:
+        self.runtime = adapt(runtime)
+        self._bound = bound
+
+    def context(self) -> ExecutionContext:
+        """The speaking execution's context; `MissingExecutionError` outside one."""
+        context = self.peek()
+        return current_context() if context is None else context
+
+    def peek(self) -> ExecutionContext | None:
+        """The same, ``None`` outside an execution."""
+        context = peek_context()
+        return self._bound if context is None else context
+
+    @contextlib.contextmanager
+    def speaking(self) -> Iterator[None]:
+        """Make the context of a bound orchestrator current, for threads that have none."""
+        context = self.peek()
+        if context is None or context is peek_context():
+            yield
+        else:
+            with use_context(context):
+                yield
+
+    # Emit
+
+    def expansion(self, as_: Any, template: Any) -> Expansion:
+        """Check the arguments of an `emit_for_each`."""
+        context = self.context()
+        if not isinstance(template, Task):
+            message = f"template must be a Task, not {excerpt(template)}; write Task('service:method')"
+            raise TypeError(message)
+        if not template.action:
+            message = "the template has no action; write Task('service:method', ...)"
+            raise ValueError(message)
+        if not isinstance(as_, str) or not as_.isidentifier():
+            message = f"as_ names the item in the template's references, not {excerpt(as_)}"
+            raise ValueError(message) if isinstance(as_, str) else TypeError(message)
+        return Expansion(context, as_, template)
+
+    def emit_items(
+        self, items: Iterable[Any], expansion: Expansion, template: Task, policy: GroupPolicy
+    ) -> Future[str]:
+        """Emit a child for each of *items*, all read already."""
+        children = [expansion.child(index, item) for index, item in enumerate(items)]
+        reply = self.emit(children, policy)
+        self._add_tasks(expansion, template, len(children))
+        return reply
+
+    def emit(self, children: list[Execution], policy: GroupPolicy) -> Future[str]:
+        """Emit children all at once, or none of them."""
+        context = self.context()
+        for place, child in enumerate(children):
+            if not isinstance(child, Execution):
+                message = (
+                    f"child {place} must be an Execution, not {excerpt(child)}; make one with"
+                    " Execution.ad_hoc('service:method', input)"
+                )
+                raise TypeError(message)
+        if policy.quorum is not None and policy.quorum > len(children):
+            message = f"quorum={policy.quorum} can't be reached by {len(children)} children"
+            raise ValueError(message)
+        with self.speaking():
+            return self.runtime.emit_executions(context.execution, children, policy)
+
+    def emit_lazily(
+        self,
+        source: Children,
+        policy: GroupPolicy,
+        expansion: Expansion | None = None,
+        template: Task | None = None,
+    ) -> Future[str]:
+        """Open a group whose children are drawn as there is room."""
+        with self.speaking():
+            reply = self.runtime.emit_lazily(self.context().execution, source, policy)
+        if expansion is not None and template is not None:
+            self._add_tasks(expansion, template, None)
+        return reply
+
+    def _add_tasks(self, expansion: Expansion, template: Task, count: int | None) -> None:
+        context = self.context()
+        context.replace_process(with_tasks(context.process, expansion.prefix, template, count))
+
+    # Await
+
+    def outputs(self, group_id: str, result: GroupResult, *, return_exceptions: bool) -> list[Any]:
+        """A group's decision as its waiter gets it: a list, or an error of its own."""
+        with self.speaking():
+            self.runtime.consume(group_id)
+        error = result.error
+        if error is None:
+            return list(result.outputs)
+        if isinstance(error, GroupFailedError):
+            if return_exceptions and not error.source_failed:
+                return [_outcome(execution) for execution in result.executions]
+            raise error.copy()
+        if isinstance(error, OrchestratorError):
+            raise copy.copy(error)
+        raise error
+
+    def called(self, child: Execution) -> Any:
+        """A called child's output, or its own exception with its original traceback."""
+        return output_of(child)
+
+    def give_up(self, child: Execution, error: BaseException) -> None:
+        """The caller leaves a call: cancel the child, nobody else could get its answer."""
+        reason = (
+            f"its caller gave up after {error.timeout:g} s"
+            if isinstance(error, AwaitTimeoutError)
+            else f"its caller was ended by {type(error).__name__}"
+        )
+        with contextlib.suppress(OrchestratorError):  # it has ended, or can't be cancelled here
+            self.runtime.cancel(child.id, reason)
+
+    def check_child(self, child: Any) -> Execution:
+        """Refuse anything but an execution."""
+        if not isinstance(child, Execution):
+            message = (
+                f"call takes an Execution, not {excerpt(child)}; make one with"
+                " Execution.ad_hoc('service:method', input)"
+            )
+            raise TypeError(message)
+        return child
+
+
+def output_of(execution: Execution) -> Any:
+    """The output of an ended execution, or its error raised with its original traceback."""
+    if execution.state is ExecutionState.CANCELLED:
+        raise copy.copy(execution.error or ExecutionCancelledError(execution.id))
+    if execution.error is not None:
+        raise execution.error.with_traceback(
+            getattr(execution, "_traceback", execution.error.__traceback__)
+        )
+    return execution.output
+
+
+def _outcome(execution: Execution) -> Any:
+    if execution.error is not None:
+        return execution.error
+    if execution.state is ExecutionState.CANCELLED:
+        return ExecutionCancelledError(execution.id)
+    return execution.output
+
+
+def is_async_iterable(items: Any) -> bool:
+    """Whether *items* must be read with ``async for``."""
+    return isinstance(items, AsyncIterable)
+
+
+def checked_items(items: Any) -> Iterable[Any]:
+    """Refuse what can't be iterated, with a text that says so."""
+    if not isinstance(items, Iterable):
+        message = f"expected an iterable, not {excerpt(items)}"
+        if is_async_iterable(items):
+            message += "; an async one needs AsyncOrchestrator"
+        raise TypeError(message)
+    return items
+
+
+__all__ += ["AwaitMode", "checked_items", "is_async_iterable", "output_of"]

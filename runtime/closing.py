@@ -1,0 +1,137 @@
+"""How a runtime ends: what runs is waited for, then every thread of it is joined.
+
+Each step can be done again, so a `close` that ran out of time can be followed by another, and two
+at once do no harm: both return when everything is over.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+import traceback
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from attrs import define
+
+from actors.attempt import Attempt
+from actors.environment import Environment
+from actors.messages import Drain, ReadStats
+from actors.protocol_actor import Reply, ask
+from actors.stats import Stats
+from actors.system import Future, StopTimeoutError
+from orchestrator.errors import AwaitTimeoutError, CloseTimeoutError, RuntimeClosedError
+from orchestrator.protocols import Subject
+from orchestrator.texts import excerpt
+from runtime.feeding import Feeders
+from runtime.loops import Loops
+from runtime.places import Places
+from runtime.processes import ProcessHost
+from runtime.subscriptions import Subscriptions
+
+__all__ = ["Closing"]
+
+
+@define(eq=False)
+class Closing:
+    """The parts of one runtime, in the order in which they end."""
+
+    environment: Environment
+    places: Places
+    feeders: Feeders
+    loops: Loops
+    processes: ProcessHost
+    subscriptions: Subscriptions
+    stats: Stats | None = None  # the last ones, once everything has ended
+
+    def drain(self, *, cancel: bool) -> Future[None]:
+        """Take no more roots; resolved when nothing is left to run."""
+        reply: Reply[None] = Reply(lambda: _Drained())
+        ask(self.environment.allocator, Drain(reply, cancel, "its runtime was closed"))
+        return reply
+
+    def shut_down(self, deadline: float | None, timeout: float | None) -> None:
+        """End every thread, process and actor; nothing runs any more.
+
+        Raises:
+            CloseTimeoutError: one of them did not end by *deadline*, in the clock's seconds.
+        """
+        clock = self.environment.clock
+        if self.stats is None:
+            reply: Reply[Stats] = Reply(lambda: _Drained())
+            ask(self.environment.allocator, ReadStats(reply))
+            try:
+                self.stats = reply.get()
+            except _Drained:  # another close has stopped the actors; it has set them
+                pass
+
+        def left() -> float | None:
+            return None if deadline is None else max(0.0, deadline - clock.now())
+
+        late: list[str] = []
+        for thread in self.feeders.threads:
+            thread.join(left())
+            late += _if_alive(thread)
+        if not self.loops.close(left()) and self.loops.thread is not None:
+            late += _if_alive(self.loops.thread)
+        self.processes.close()
+        late += [f"listener {excerpt(listener)}" for listener in self.subscriptions.close(deadline)]
+        try:
+            self.environment.system.stop(left())
+        except StopTimeoutError as error:
+            late.append(str(error))
+        if not self.environment.dispatcher.shutdown(left()):
+            for thread in self.environment.dispatcher.threads:
+                late += _if_alive(thread)
+        clock.close()
+        if late and timeout is not None:
+            raise CloseTimeoutError(timeout, tuple(late))
+
+    def late(self, timeout: float) -> CloseTimeoutError:
+        """The error of a drain that took too long: each attempt that still runs, with its stack."""
+        running = tuple(_describe(attempt) for attempt in tuple(self.places.running))
+        sources = tuple(line for thread in self.feeders.threads for line in _if_alive(thread))
+        return CloseTimeoutError(timeout, running + sources)
+
+
+class _Drained(Exception):  # noqa: N818 - never leaves this module
+    """The actors are gone already."""
+
+
+def wait_drained(drained: Future[None], wait: Callable[[], Any], late: Callable[[], Any]) -> None:
+    """Wait for a drain with *wait*; raises what *late* makes where it runs out of time."""
+    try:
+        wait()
+    except AwaitTimeoutError:
+        raise late() from None
+    except _Drained:
+        pass
+
+
+DRAIN = Subject("runtime", "to end")
+
+
+def _describe(attempt: Attempt) -> str:
+    lines: Iterable[str] = ()
+    if attempt.task is not None:
+        frames = attempt.task.get_stack()
+        lines = (line for frame in frames for line in traceback.format_stack(frame, 1))
+    elif attempt.thread_id is not None:
+        lines = _stack_of(attempt.thread_id)
+    return f"{attempt.action.name} (execution {attempt.execution_id}):\n{''.join(lines)}"
+
+
+def _if_alive(thread: threading.Thread) -> list[str]:
+    if not thread.is_alive() or thread is threading.current_thread():
+        return []
+    return [f"thread {thread.name}:\n{''.join(_stack_of(thread.ident))}"]
+
+
+def _stack_of(thread_id: int | None) -> list[str]:
+    frame = sys._current_frames().get(thread_id or 0)  # noqa: SLF001 - the way to another's stack
+    return [] if frame is None else traceback.format_stack(frame)
+
+
+def closed_error() -> RuntimeClosedError:
+    """What every call on a closed runtime raises."""
+    return RuntimeClosedError("the runtime is closed; make another one")

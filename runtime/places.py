@@ -1,0 +1,189 @@
+"""Where an action's code runs: a worker thread, an event loop, or a process.
+
+The one object through which user code of an attempt is entered; a simulation swaps it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import inspect
+from _thread import get_ident
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from types import TracebackType
+from typing import Any
+
+from actors.attempt import Attempt
+from actors.failures import translated
+from actors.messages import AttemptEnded, AttemptStarted, Stamped
+from actors.protocol_actor import tell
+from actors.system import Clock, Dispatcher
+from actors.system.parking import set_thread_hooks
+from orchestrator.context import current
+from orchestrator.errors import InvalidInputError, OrchestratorError, RejectedError
+from orchestrator.texts import excerpt
+from runtime.loops import Loops
+from runtime.processes import PickleProblem, ProcessCall, ProcessHost, ProcessHostError
+
+__all__ = ["Places"]
+
+
+class Places:
+    """The places of one runtime.
+
+    Args:
+        clock: Says when an attempt started.
+        dispatcher: Its threads run blocking actions; the allocator has counted them already.
+        loops: Where async actions run.
+        processes: Where actions that ask for a process run.
+        blocking: Wraps a thread's own waits, so that its worker is free meanwhile.
+    """
+
+    def __init__(
+        self,
+        clock: Clock,
+        dispatcher: Dispatcher,
+        loops: Loops,
+        processes: ProcessHost,
+        blocking: Callable[[], AbstractContextManager[None]],
+    ) -> None:
+        self._clock = clock
+        self._dispatcher = dispatcher
+        self._loops = loops
+        self._processes = processes
+        self._blocking = blocking
+        self.running: dict[Attempt, None] = {}  # attempts whose code has begun and not ended
+
+    def start(self, attempt: Attempt) -> None:
+        """Run the attempt's code soon. Never blocks."""
+        if attempt.is_async:
+            self._loops.start(
+                functools.partial(self._run_async, attempt),
+                attempt.variables.copy(),
+                functools.partial(self._never_run, attempt),
+            )
+        else:
+            self._dispatcher.execute(functools.partial(self._run, attempt))
+
+    # On a worker thread
+
+    def _run(self, attempt: Attempt) -> None:
+        if not attempt.take():
+            return
+        attempt.thread_id = get_ident()
+        self.running[attempt] = None
+        hooks = set_thread_hooks(blocker=self._blocking)
+        try:
+            ended = attempt.variables.copy().run(self._invoke, attempt)
+        finally:
+            set_thread_hooks(*hooks)
+        del self.running[attempt]
+        with self._dispatcher.keeping():
+            tell(attempt.ref, ended)
+
+    def _invoke(self, attempt: Attempt) -> AttemptEnded:
+        current.set(attempt.context)
+        self._note_start(attempt)
+        try:
+            args, kwargs = attempt.action.binder.arguments(attempt.given, attempt.context)
+            if attempt.action.runs_in == "process":
+                value = self._call_process(attempt, args, kwargs)
+            else:
+                value = attempt.action.function(*args, **kwargs)
+            if inspect.iscoroutine(value):
+                value.close()
+                raise _undeclared(attempt)
+            if attempt.until is not None and not attempt.until(value):
+                return _rejected(attempt, value)
+        except BaseException as raised:  # noqa: BLE001 - it is the attempt's end
+            return _failed(attempt, raised)
+        return AttemptEnded(attempt.number, value)
+
+    def _call_process(self, attempt: Attempt, args: Any, kwargs: Any) -> Any:
+        control = ProcessCall()
+        attempt.kill = control.kill
+        if attempt.cancelled:  # it was cancelled before it could be killed
+            control.kill()
+        try:
+            return self._processes.call(attempt.action.function, args, kwargs, control=control)
+        except PickleProblem as problem:
+            raise InvalidInputError(str(problem), action=attempt.action.name) from problem
+        except ProcessHostError as problem:
+            message = f"action {attempt.action.name!r}: {problem}"
+            raise OrchestratorError(message) from problem
+
+    # On an event loop
+
+    async def _run_async(self, attempt: Attempt) -> None:
+        if not attempt.take():
+            return
+        attempt.task = asyncio.current_task()
+        self.running[attempt] = None
+        try:
+            ended = await self._invoke_async(attempt)
+        except BaseException as raised:  # noqa: BLE001 - it is the attempt's end
+            ended = _failed(attempt, raised)
+        del self.running[attempt]
+        tell(attempt.ref, ended)
+
+    async def _invoke_async(self, attempt: Attempt) -> AttemptEnded:
+        current.set(attempt.context)
+        self._note_start(attempt)
+        attempt.check()  # a cancel that came before `task` was set has not reached it
+        args, kwargs = attempt.action.binder.arguments(attempt.given, attempt.context)
+        value = await attempt.action.function(*args, **kwargs)
+        if attempt.until is not None:
+            accepted = attempt.until(value)
+            if inspect.isawaitable(accepted):
+                accepted = await accepted
+            if not accepted:
+                return _rejected(attempt, value)
+        return AttemptEnded(attempt.number, value)
+
+    def _never_run(self, attempt: Attempt, error: BaseException) -> None:
+        """The loop has ended before the code began."""
+        if attempt.take():
+            tell(attempt.ref, _failed(attempt, error))
+
+    def _note_start(self, attempt: Attempt) -> None:
+        """The last thing before the call: from now on the attempt has started."""
+        now = attempt.started_at = self._clock.now()
+        if attempt.timeout is not None:
+            deadline = now + attempt.timeout
+            above = attempt.context.deadline
+            attempt.context.deadline = deadline if above is None else min(above, deadline)
+        if attempt.action.rate_limit is not None:
+            tell(attempt.environment.allocator, Stamped(attempt.execution_id, now))
+        if attempt.announced:
+            tell(attempt.ref, AttemptStarted(attempt.number, now))
+
+
+def _failed(attempt: Attempt, raised: BaseException) -> AttemptEnded:
+    traceback = _own_frames(raised.__traceback__)
+    if isinstance(raised, Exception):
+        return AttemptEnded(attempt.number, None, raised, raised, traceback)
+    error = translated(raised, f"action {attempt.action.name!r}")
+    return AttemptEnded(attempt.number, None, error, raised, traceback)
+
+
+def _own_frames(traceback: TracebackType | None) -> TracebackType | None:
+    """The traceback from the action's own frame on, where it has one."""
+    step = traceback
+    while step is not None and step.tb_frame.f_code.co_filename == __file__:
+        step = step.tb_next
+    return step if step is not None else traceback
+
+
+def _rejected(attempt: Attempt, value: Any) -> AttemptEnded:
+    error = RejectedError(
+        f"until= did not accept the output {excerpt(value)} of {attempt.action.name!r}", value
+    )
+    return AttemptEnded(attempt.number, None, error, error)
+
+
+def _undeclared(attempt: Attempt) -> TypeError:
+    return TypeError(
+        f"action {attempt.action.name!r} is an ordinary function that returned a coroutine;"
+        " declare it `async def`, so that it runs on the event loop"
+    )

@@ -1,0 +1,143 @@
+"""The caller's own code as an execution: ``with runtime.execution() as orchestrator``."""
+
+from __future__ import annotations
+
+import asyncio
+from _thread import get_ident
+from contextvars import Token
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+from actors.attempt import Attempt
+from actors.failures import translated
+from actors.messages import AttemptEnded
+from actors.protocol_actor import tell
+from actors.system import Future
+from orchestrator.blocking import refuse_on_loop
+from orchestrator.context import ExecutionContext, current
+from orchestrator.core import output_of
+from orchestrator.errors import Cancelled
+from orchestrator.registry import Action
+from orchestrator.values import Execution, ExecutionState
+
+if TYPE_CHECKING:
+    from orchestrator.asynchronous import AsyncOrchestrator
+    from orchestrator.blocking import Orchestrator
+    from runtime.local import LocalRuntime
+
+__all__ = ["Scope"]
+
+
+def _the_callers_code() -> None:
+    """Stands for the body of the ``with`` block, which runs where it is written."""
+
+
+async def _the_callers_coroutine() -> None:
+    """Stands for the body of the ``async with`` block."""
+
+
+BLOCKING = Action.of(_the_callers_code, "scope")
+ASYNC = Action.of(_the_callers_coroutine, "scope")
+
+
+class Scope:
+    """A scope that ends only when everything in it has ended. Entered once.
+
+    Leaving it by an exception cancels what is in it. Errors of groups that nobody awaited are
+    raised at its end.
+    """
+
+    def __init__(self, runtime: LocalRuntime, execution: Execution, **options: Any) -> None:
+        self._runtime = runtime
+        self._execution = execution
+        self._options = options
+        self._attempt: Attempt | None = None
+        self._token: Token[ExecutionContext | None] | None = None
+        self._ended: Future[Execution]
+        self._over: Future[None]
+
+    @property
+    def id(self) -> str:
+        """The id of the scope's execution."""
+        return self._execution.id
+
+    def __enter__(self) -> Orchestrator:
+        refuse_on_loop("with runtime.execution()", "`async with runtime.execution()`")
+        attempt = self._open(BLOCKING).get()
+        attempt.thread_id = get_ident()
+        return self._begin(attempt)  # type: ignore[no-any-return]
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        raised: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        attempt = self._end(raised, traceback)
+        try:
+            self._over.get()
+        except BaseException:  # interrupted while it waits: what is in it has to end
+            self._runtime.cancel_root(self.id, "its scope was interrupted")
+            raise
+        self._conclude(attempt, raised)
+
+    async def __aenter__(self) -> AsyncOrchestrator:
+        attempt = await self._open(ASYNC)
+        return self._begin(attempt)  # type: ignore[no-any-return]
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        raised: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        attempt = self._end(raised, traceback)
+        try:
+            await self._over
+        except BaseException:
+            self._runtime.cancel_root(self.id, "its scope was cancelled")
+            await asyncio.shield(_until(self._over))
+            raise
+        self._conclude(attempt, raised)
+
+    def _open(self, action: Action) -> Future[Attempt]:
+        if self._attempt is not None:
+            message = f"scope {self.id!r} was entered before; make a new one for each `with`"
+            raise RuntimeError(message)
+        self._over = Future()
+        ready: Future[Attempt] = Future()
+        self._ended = self._runtime.submit_root(
+            self._execution, action, scope=ready, over=self._over, **self._options
+        )
+        return ready
+
+    def _begin(self, attempt: Attempt) -> Any:
+        self._attempt = attempt
+        self._token = current.set(attempt.context)
+        return attempt.orchestrator(attempt.context)
+
+    def _end(self, raised: BaseException | None, traceback: TracebackType | None) -> Attempt:
+        attempt, token = self._attempt, self._token
+        assert attempt is not None  # noqa: S101 - it was entered
+        assert token is not None  # noqa: S101
+        current.reset(token)
+        error: Exception | None = None
+        if isinstance(raised, Exception):
+            error = raised
+        elif raised is not None:
+            error = translated(raised, f"scope {self.id!r}")
+        tell(attempt.ref, AttemptEnded(attempt.number, None, error, raised, traceback))
+        return attempt
+
+    def _conclude(self, attempt: Attempt, raised: BaseException | None) -> None:
+        ended = self._ended.get()
+        unwound = raised is None or isinstance(raised, Cancelled | asyncio.CancelledError)
+        if ended.state is ExecutionState.CANCELLED and unwound:
+            output_of(ended)
+        if raised is None:
+            output_of(ended)
+        del attempt
+
+
+async def _until(over: Future[None]) -> None:
+    await over

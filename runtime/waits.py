@@ -1,0 +1,222 @@
+"""How the code of an execution waits: its slots are free meanwhile, and a cancel ends the wait.
+
+One wait has one deadline and one wake-up, to which everything that can end it is tied: the
+future, the attempt's interruption, the allocator's refusal, the time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import functools
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
+from typing import Any, TypeVar
+
+from actors.attempt import Attempt
+from actors.environment import Environment
+from actors.messages import WaitBegan, WaitEnded, WaitHurried
+from actors.protocol_actor import tell
+from actors.system.parking import Parker, new_parker
+from actors.system.waiting import LoopWaiter
+from actors.wait import Wait
+from orchestrator.adapting import wait_for, wait_for_async
+from orchestrator.context import peek_context
+from orchestrator.errors import AwaitTimeoutError
+from orchestrator.protocols import Subject
+
+__all__ = ["Waits", "current_attempt"]
+
+T = TypeVar("T")
+
+
+def current_attempt(environment: Environment) -> Attempt | None:
+    """The attempt of *environment*'s runtime whose context is current."""
+    context = peek_context()
+    if context is None:
+        return None
+    scope = context.scope
+    if isinstance(scope, Attempt) and scope.environment is environment:
+        return scope
+    return None
+
+
+class Waits:
+    """The waits of one runtime's executions."""
+
+    def __init__(self, environment: Environment) -> None:
+        self._environment = environment
+
+    # In a thread
+
+    def wait(self, future: Any, timeout: float | None, subject: Subject) -> Any:
+        """Block this thread for *future*."""
+        attempt = current_attempt(self._environment)
+        if attempt is None:
+            return wait_for(future, timeout, subject)
+        attempt.check()
+        if not future.done():
+            if timeout == 0:
+                raise AwaitTimeoutError(str(subject), 0.0)
+            self._pause(attempt, future, timeout, subject)
+            if not future.done():
+                raise AwaitTimeoutError(str(subject), timeout or 0.0)
+        return future.get()
+
+    def sleep(self, seconds: float) -> None:
+        """Block this thread for *seconds*."""
+        attempt = current_attempt(self._environment)
+        if attempt is None:
+            new_parker().park(seconds)
+            return
+        attempt.check()
+        if seconds > 0:
+            self._pause(attempt, None, seconds, None)
+
+    def _pause(
+        self, attempt: Attempt, future: Any, timeout: float | None, subject: Subject | None
+    ) -> None:
+        """Return when *future* is done or *timeout* has passed; raise what else ended it."""
+        now = self._environment.clock.now
+        deadline = None if timeout is None else now() + timeout
+        parker = new_parker()
+        wait = Wait(attempt, parker.unpark, main=attempt.on_own_thread())
+
+        def wake(_future: object) -> None:
+            parker.unpark()
+
+        try:
+            attempt.watch(wait, parker.unpark)
+            if future is not None:
+                future.add_done_callback(wake)
+            tell(self._environment.allocator, WaitBegan(wait, subject, timeout is not None))
+            while attempt.interruption is None and wait.refused is None:
+                if future is not None and future.done():
+                    break
+                left = None if deadline is None else deadline - now()
+                if left is not None and left <= 0:
+                    break
+                parker.park(left)
+        finally:
+            if future is not None:
+                future.remove_done_callback(wake)
+            self._come_back(wait, parker, deadline)
+            attempt.unwatch(wait)
+        attempt.check()
+        if wait.refused is not None:
+            raise wait.refused
+
+    def _come_back(self, wait: Wait, parker: Parker, deadline: float | None) -> None:
+        """Get the slots back; this ends for sure, however long others hold them."""
+        attempt = wait.attempt
+        allocator = self._environment.allocator
+        now = self._environment.clock.now
+        tell(allocator, WaitEnded(wait))
+        if not wait.main or not attempt.holds_slots:
+            return
+        patient, unwinding = deadline is not None, False
+        while not wait.granted:
+            if attempt.interruption is not None and not unwinding:
+                unwinding, patient = True, False
+                tell(allocator, WaitHurried(wait, unwinding=True))
+            elif patient and deadline is not None and deadline <= now():
+                patient = False
+                tell(allocator, WaitHurried(wait, unwinding=False))
+            else:
+                parker.park(deadline - now() if patient and deadline is not None else None)
+
+    def blocking(self) -> AbstractContextManager[None]:
+        """Free this thread's worker while the caller waits for something of its own."""
+        attempt = current_attempt(self._environment)
+        if attempt is None or not attempt.on_own_thread() or not attempt.holds_slots:
+            return contextlib.nullcontext()
+        return self._blocking(attempt)
+
+    @contextlib.contextmanager
+    def _blocking(self, attempt: Attempt) -> Iterator[None]:
+        parker = Parker()
+        wait = Wait(attempt, parker.unpark, main=True, worker_only=True)
+        attempt.watch(wait, parker.unpark)
+        tell(self._environment.allocator, WaitBegan(wait, None, can_expire=True))
+        try:
+            yield
+        finally:
+            self._come_back(wait, parker, None)
+            attempt.unwatch(wait)
+
+    # In a task
+
+    async def wait_async(self, future: Any, timeout: float | None, subject: Subject) -> Any:
+        """Wait for *future* in this task."""
+        attempt = current_attempt(self._environment)
+        if attempt is None:
+            return await wait_for_async(future, timeout, subject)
+        attempt.check()
+        if not future.done():
+            if timeout == 0:
+                raise AwaitTimeoutError(str(subject), 0.0)
+            await self._pause_async(attempt, future, timeout, subject)
+            if not future.done():
+                raise AwaitTimeoutError(str(subject), timeout or 0.0)
+        return future.get()
+
+    async def sleep_async(self, seconds: float) -> None:
+        """Wait *seconds* in this task."""
+        attempt = current_attempt(self._environment)
+        if attempt is None:
+            await asyncio.sleep(seconds)
+            return
+        attempt.check()
+        if seconds > 0:
+            await self._pause_async(attempt, None, seconds, None)
+        else:
+            await asyncio.sleep(0)
+
+    async def _pause_async(
+        self, attempt: Attempt, future: Any, timeout: float | None, subject: Subject | None
+    ) -> None:
+        loop = asyncio.get_running_loop()
+        waiter = LoopWaiter(loop)
+        back = LoopWaiter(loop)
+        wake = functools.partial(waiter.wake, None)
+        wait = Wait(attempt, wake, main=attempt.in_own_task())
+        timer = None if timeout is None else loop.call_later(timeout, wake)
+        attempt.watch(wait, wake)
+        if future is not None:
+            future.add_done_callback(waiter.wake)
+        tell(self._environment.allocator, WaitBegan(wait, subject, timeout is not None))
+        try:
+            if attempt.interruption is None and wait.refused is None:
+                await waiter.future
+        except asyncio.CancelledError:
+            # The task was cancelled, by its own code or with its execution. If the code may go on,
+            # it needs its slot like any other that returns.
+            tell(self._environment.allocator, self._leave(wait, back))
+            if wait.main and attempt.holds_slots:
+                await self._come_back_async(wait, back)
+            raise
+        else:
+            tell(self._environment.allocator, self._leave(wait, back))
+        finally:
+            if timer is not None:
+                timer.cancel()
+            if future is not None:
+                future.remove_done_callback(waiter.wake)
+            attempt.unwatch(wait)
+        if wait.main and attempt.holds_slots:
+            await self._come_back_async(wait, back)
+        attempt.check()
+        if wait.refused is not None:
+            raise wait.refused
+
+    def _leave(self, wait: Wait, back: LoopWaiter) -> WaitEnded:
+        wait.wake = functools.partial(back.wake, None)
+        return WaitEnded(wait)
+
+    async def _come_back_async(self, wait: Wait, back: LoopWaiter) -> None:
+        try:
+            while not wait.granted and wait.attempt.interruption is None:
+                await back.future
+        finally:
+            if not wait.granted:  # cancelled, perhaps once more: its code only unwinds
+                tell(self._environment.allocator, WaitHurried(wait, unwinding=True))

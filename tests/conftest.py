@@ -1,0 +1,64 @@
+"""What holds for every test: Hypothesis profiles, no crashed actor, no thread left behind."""
+
+import logging
+import os
+import threading
+import time
+from collections.abc import Iterator
+
+import pytest
+from hypothesis import settings
+
+_ENDING = 5.0  # seconds that threads which are about to end get for it, all together
+
+settings.register_profile(
+    "ci", derandomize=True, max_examples=100, deadline=None, print_blob=True, database=None
+)
+settings.register_profile("dev", max_examples=50, deadline=None, print_blob=True)
+settings.register_profile("thorough", max_examples=2000, deadline=None, print_blob=True)
+settings.load_profile(
+    os.environ.get("HYPOTHESIS_PROFILE") or ("ci" if os.environ.get("CI") else "dev")
+)
+
+
+class _Errors(logging.Handler):
+    """Keeps the error records of a logger and of those below it, as text."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.ERROR)
+        self.texts: list[str] = []
+        self.setFormatter(logging.Formatter("%(name)s: %(message)s"))
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.texts.append(self.format(record))  # the traceback included
+
+
+@pytest.fixture(autouse=True)
+def _no_actor_crashes(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Pykka logs an actor's crash and carries on; a test must not."""
+    errors = _Errors()
+    logger = logging.getLogger("pykka")
+    logger.addHandler(errors)
+    try:
+        yield
+    finally:
+        logger.removeHandler(errors)
+    expected = request.node.get_closest_marker("pykka_errors_expected")
+    if errors.texts and expected is None:
+        pytest.fail("pykka logged errors:\n" + "\n".join(errors.texts), pytrace=False)
+
+
+@pytest.fixture(autouse=True)
+def _no_thread_outlives_its_test() -> Iterator[None]:
+    """Only daemons may, since nothing waits for them."""
+    before = set(threading.enumerate())
+    yield
+    deadline = time.monotonic() + _ENDING
+    left = [
+        thread for thread in threading.enumerate() if thread not in before and not thread.daemon
+    ]
+    for thread in left:
+        thread.join(max(0.0, deadline - time.monotonic()))
+    names = [thread.name for thread in left if thread.is_alive()]
+    if names:
+        pytest.fail(f"threads still alive after the test: {', '.join(names)}", pytrace=False)
