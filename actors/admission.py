@@ -70,11 +70,8 @@ class Admission:
         self.turns = Turns()
         self._limits: dict[str, _Limited] = {}
         self._lanes: dict[tuple[bool, str | None], _Lane] = {}
+        self._rated: list[tuple[_Lane, RateWindow]] = []
         self._returning: deque[Returning] = deque()
-
-    def slots_of(self, action: Action) -> Slots:
-        """What an attempt of *action* needs."""
-        return Slots(action, not action.is_async, action.max_concurrency is not None)
 
     def push(self, action: Action, item: Queued) -> None:
         """Queue work of *action*."""
@@ -96,11 +93,8 @@ class Admission:
         """When a rate next has a permit that queued work waits for."""
         times = [
             due
-            for lane in self._lanes.values()
-            if lane.limited is not None
-            and lane.limited.window is not None
-            and (due := lane.limited.window.due()) is not None
-            and lane.queue.head() is not None
+            for lane, window in self._rated
+            if (due := window.due()) is not None and lane.queue.head() is not None
         ]
         return min(times, default=None)
 
@@ -160,10 +154,13 @@ class Admission:
         self.take(returning.slots)
         return True
 
+    @property
+    def any_returning(self) -> bool:
+        """Whether a waiter is back and has no slots yet."""
+        return bool(self._returning)
+
     def returners(self) -> Iterator[Returning]:
         """The waiters that may go on now, their slots taken."""
-        if not self._returning:
-            return
         for returning in tuple(self._returning):
             if self._can_return(returning):
                 self._returning.remove(returning)
@@ -197,8 +194,9 @@ class Admission:
         Its slots are counted by `take`, its rate permit is reserved here.
         """
         best: tuple[Any, Queued, _Lane] | None = None
+        no_worker = self.busy >= self.workers or self._returning_workers()
         for lane in self._lanes.values():
-            if lane.needs_worker and (self.busy >= self.workers or self._returning_workers()):
+            if no_worker and lane.needs_worker:
                 continue
             limited = lane.limited
             if limited is not None and (
@@ -234,11 +232,10 @@ class Admission:
         key = (not action.is_async, action.name if limited else None)
         lane = self._lanes.get(key)
         if lane is None:
-            lane = self._lanes[key] = _Lane(
-                ReadyQueue(self.turns),
-                not action.is_async,
-                self._limited(action) if limited else None,
-            )
+            limits = self._limited(action) if limited else None
+            lane = self._lanes[key] = _Lane(ReadyQueue(self.turns), not action.is_async, limits)
+            if limits is not None and limits.window is not None:
+                self._rated.append((lane, limits.window))
         return lane
 
     def _limited(self, action: Action) -> _Limited:

@@ -93,7 +93,7 @@ class AllocatorActor(ProtocolActor):
         self._nodes: dict[str, GroupNode] = {}
         self._graph = WaitGraph(self._live, self._nodes)
         self._seq = 0
-        self._counts: Counter[Phase] = Counter()
+        self._counts = [0] * len(Phase)
         self._ended: Counter[ExecutionState] = Counter()
         self._emitted = 0
         self._queued_since: dict[Queued, float] = {}
@@ -177,8 +177,9 @@ class AllocatorActor(ProtocolActor):
         )  # fmt: skip
         if message.scope is not None:
             live.is_scope = True
-            live.slots.needs_worker = live.slots.needs_slot = False
-            self._start(live)
+            live.needs_worker = live.needs_slot = False
+            self._count(live, Phase.RUNNING)
+            tell(live.ref, _START)
         else:
             self._queue(live, new_root=root)
 
@@ -281,18 +282,20 @@ class AllocatorActor(ProtocolActor):
             reply,
             scope,
             over,
+            admitted=scheduled_at is not None,
         )
         live = Live(
-            ref,
-            emission,
-            child.id,
-            index,
             action,
-            self._admission.slots_of(action),
-            emission.parent_id,
-            emission.group_id,
-            emission.deadline is not None or emission.own_timeout is not None,
-            emission.priority if child.priority is None else child.priority,
+            needs_worker=not action.is_async,
+            needs_slot=action.max_concurrency is not None,
+            ref=ref,
+            emission=emission,
+            execution_id=child.id,
+            index=index,
+            parent_id=emission.parent_id,
+            group_id=emission.group_id,
+            can_expire=emission.deadline is not None or emission.own_timeout is not None,
+            priority=emission.priority if child.priority is None else child.priority,
         )
         self._live[child.id] = live
         if emission.group_id is not None:
@@ -337,8 +340,9 @@ class AllocatorActor(ProtocolActor):
     def _admit(self) -> None:
         """Let waiters return and start what comes next, as far as there is room."""
         admission = self._admission
-        for returning in admission.returners():
-            returning.handle.grant()
+        if admission.any_returning:
+            for returning in admission.returners():
+                returning.handle.grant()
         now = self._environment.clock.now()
         for _ in range(_STARTS_PER_TURN):
             queued = admission.next(now)
@@ -365,12 +369,10 @@ class AllocatorActor(ProtocolActor):
             live = payload
             live.queued = None
         live.rate_reserved = live.action.rate_limit is not None
-        self._start(live)
-
-    def _start(self, live: Live) -> None:
-        self._admission.take(live.slots)
+        self._admission.take(live)
         self._count(live, Phase.RUNNING)
-        tell(live.ref, _START)
+        if not isinstance(payload, Batch):
+            tell(live.ref, _START)
 
     def _wait_for_rate(self, now: float) -> None:
         due = self._admission.due()
@@ -416,7 +418,7 @@ class AllocatorActor(ProtocolActor):
         live = self._live.get(message.execution_id)
         if live is not None:
             self._graph.unblock(live.execution_id)
-            self._admission.mark_cancelling(live.slots)
+            self._admission.mark_cancelling(live)
             self._count(live, Phase.CANCELLING)
 
     def _on_settled(self, message: Settled) -> None:
@@ -447,7 +449,7 @@ class AllocatorActor(ProtocolActor):
                 self._refuse_one(found[1])
 
     def _free(self, live: Live) -> None:
-        self._admission.free(live.slots)
+        self._admission.free(live)
         if live.rate_reserved:
             live.rate_reserved = False
             self._admission.give_back_rate(live.action)
@@ -474,7 +476,7 @@ class AllocatorActor(ProtocolActor):
             return
         if wait.main:
             live.main_wait = wait
-            self._admission.free(live.slots, worker_only=wait.worker_only)
+            self._admission.free(live, worker_only=wait.worker_only)
             if live.phase is Phase.RUNNING:
                 self._count(live, Phase.WAITING)
 
@@ -529,9 +531,9 @@ class AllocatorActor(ProtocolActor):
         self._graph.unblock(live.execution_id)
         if live.phase is Phase.WAITING:
             self._count(live, Phase.RUNNING)
-        wait.returning = Returning(live.slots, wait)
+        wait.returning = Returning(live, wait)
         if live.phase is Phase.CANCELLING:
-            self._admission.take(live.slots)  # its code only unwinds
+            self._admission.take(live)  # its code only unwinds
             wait.grant()
         elif self._admission.comes_back(wait.returning):
             wait.grant()

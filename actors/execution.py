@@ -95,6 +95,7 @@ class ExecutionActor(ProtocolActor):
         reply: Resolved with its last snapshot; for roots and called children.
         scope: Resolved with the attempt, where the caller's own code is the attempt.
         over: Resolved when it has settled.
+        admitted: Its slots are taken: it starts at once, without a `Start`.
     """
 
     def __init__(  # noqa: PLR0913 - what an execution is
@@ -108,6 +109,8 @@ class ExecutionActor(ProtocolActor):
         reply: Future[Execution] | None = None,
         scope: Future[Attempt] | None = None,
         over: Future[None] | None = None,
+        *,
+        admitted: bool = False,
     ) -> None:
         super().__init__()
         self._environment = environment
@@ -117,6 +120,7 @@ class ExecutionActor(ProtocolActor):
         self._index = index
         self._scheduled_at = scheduled_at
         self._reply = reply
+        self._admitted = admitted
         self._scope = scope
         self._over = over
         self._state = _SCHEDULED
@@ -145,11 +149,13 @@ class ExecutionActor(ProtocolActor):
             self._deadline = own if self._deadline is None else min(own, self._deadline)
 
     def on_start(self) -> None:
-        """Set the deadline of an execution that was given one."""
+        """Set the deadline of an execution that was given one; start what is admitted."""
         if self._emission.own_timeout is not None and self._deadline is not None:
             self._deadline_timer = self._environment.clock.call_at(
                 self._deadline, tell, self.actor_ref, DeadlinePassed()
             )
+        if self._admitted:
+            self._on_start_attempt()
 
     def on_receive(self, message: ExecutionMessage) -> None:  # noqa: C901, PLR0912 - an index
         """The execution's protocol."""
@@ -719,7 +725,8 @@ class ExecutionActor(ProtocolActor):
                 previous = _RUNNING
             publisher.changed(final, previous, now)
         self._state = state
-        self._forget_groups()
+        if self._below is not None:
+            self._forget_groups()
         self._told_settled = settled = self._is_settled()
         emission = self._emission
         if emission.group is not None:
@@ -732,7 +739,8 @@ class ExecutionActor(ProtocolActor):
             tell(environment.allocator, Decided(self._given.id))
         else:
             self._tell_code_over()
-        self._unblock()
+        if self._unblocks:
+            self._unblock()
         if self._reply is not None:
             self._reply.set(final)
 
@@ -759,7 +767,7 @@ class ExecutionActor(ProtocolActor):
         tell(self._environment.allocator, Settled(self._given.id, self._state))
         if self._over is not None:
             self._over.set(None)
-        self._stop()
+        self.finish()
 
     # Small things
 

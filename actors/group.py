@@ -243,7 +243,7 @@ class CorrelationGroupActor(ProtocolActor):
             self._told = (ended, settled)
             tell(self._emission.parent, GroupChanged(self.group_id, result, ended, settled))
         if settled and self._forgotten:
-            self._stop()
+            self.finish()
 
 
 def _why(result: GroupResult) -> str:

@@ -20,29 +20,27 @@ from orchestrator.values import Execution, GroupResult
 __all__ = ["Batch", "GroupEntry", "Live", "OpenGroup", "Phase"]
 
 
-class Phase(enum.Enum):
-    """How an execution is counted while it is not over."""
+class Phase(enum.IntEnum):
+    """How an execution is counted while it is not over; an index into the counters."""
 
-    PENDING = "pending"  # queued, or between two attempts
-    RUNNING = "running"
-    WAITING = "waiting"  # in one of our waits, or its code has returned and groups are out
-    CANCELLING = "cancelling"  # decided, while its code or something below it runs on
+    PENDING = 0  # queued, or between two attempts
+    RUNNING = 1
+    WAITING = 2  # in one of our waits, or its code has returned and groups are out
+    CANCELLING = 3  # decided, while its code or something below it runs on
 
 
 @define(eq=False)
-class Live:
-    """An execution that has an actor. Owned by the allocator."""
+class Live(Slots):
+    """An execution that has an actor, and the slots that it holds. Owned by the allocator."""
 
-    ref: Any
-    emission: Emission
-    execution_id: str
-    index: int | None
-    action: Action
-    slots: Slots
-    parent_id: str | None
-    group_id: str | None
-    can_expire: bool  # a deadline of its own or from above would end its waits
-    priority: int
+    ref: Any = None
+    emission: Emission = None  # type: ignore[assignment] - always given
+    execution_id: str = ""
+    index: int | None = None
+    parent_id: str | None = None
+    group_id: str | None = None
+    can_expire: bool = False  # a deadline of its own or from above would end its waits
+    priority: int = 0
     is_scope: bool = False
     phase: Phase = Phase.PENDING
     queued: Queued | None = None

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 import pykka
 from pykka._envelope import Envelope
+from pykka.messages import _ActorStop
 
 from actors.system import Future, PooledActor
 
@@ -53,13 +54,20 @@ class ProtocolActor(PooledActor):
     logged, the reply is answered with it, and the actor goes on, as others depend on it.
     """
 
+    def finish(self) -> None:
+        """End at the end of this turn: there is nothing left to do and nobody left to tell."""
+        self.actor_stopped.set()
+
     @abstractmethod
     def on_receive(self, message: Any) -> None:
         """Handle one message of the protocol."""
 
     def _actor_receive(self, message: Any, reply: pykka.Future[Any] | None) -> None:
         try:
-            self._handle_receive(message)
+            if message.__class__ is _ActorStop:
+                super()._actor_receive(message, reply)
+            else:
+                self.on_receive(message)
         except Exception as error:
             _logger.exception("Unhandled exception in %s on %s:", self, type(message).__name__)
             if reply is not None:

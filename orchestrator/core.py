@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import copy
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager
 from typing import Any
 
 from attrs import frozen
@@ -35,6 +36,9 @@ from orchestrator.values import (
 )
 
 __all__ = ["Children", "Core", "Expansion"]
+
+
+_NOTHING: AbstractContextManager[None] = contextlib.nullcontext()
 
 
 class Expansion:
@@ -121,15 +125,11 @@ class Core:
         context = peek_context()
         return self._bound if context is None else context
 
-    @contextlib.contextmanager
-    def speaking(self) -> Iterator[None]:
+    def speaking(self) -> AbstractContextManager[object]:
         """Make the context of a bound orchestrator current, for threads that have none."""
-        context = self.peek()
-        if context is None or context is peek_context():
-            yield
-        else:
-            with use_context(context):
-                yield
+        if self._bound is None or peek_context() is not None:
+            return _NOTHING
+        return use_context(self._bound)
 
     # Emit
 

@@ -19,7 +19,7 @@ from actors.failures import translated
 from actors.messages import AttemptEnded, AttemptStarted, Stamped
 from actors.protocol_actor import tell
 from actors.system import Clock, Dispatcher
-from actors.system.parking import set_thread_hooks
+from actors.system.parking import current_blocker, set_thread_hooks
 from orchestrator.context import current
 from orchestrator.errors import InvalidInputError, OrchestratorError, RejectedError
 from orchestrator.texts import excerpt
@@ -73,11 +73,9 @@ class Places:
             return
         attempt.thread_id = get_ident()
         self.running[attempt] = None
-        hooks = set_thread_hooks(blocker=self._blocking)
-        try:
-            ended = attempt.variables.copy().run(self._invoke, attempt)
-        finally:
-            set_thread_hooks(*hooks)
+        if current_blocker() is not self._blocking:
+            set_thread_hooks(blocker=self._blocking)  # for good: the thread is the dispatcher's
+        ended = attempt.variables.copy().run(self._invoke, attempt)
         del self.running[attempt]
         with self._dispatcher.keeping():
             tell(attempt.ref, ended)

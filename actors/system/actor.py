@@ -39,6 +39,7 @@ class PooledActor(pykka.Actor):
     _actor_stop_reply: pykka.Future[Any] | None = None  # answered when all is over
 
     def __init__(self, *_args: Any, **_kwargs: Any) -> None:  # not Pykka's: see StoppedFlag
+        self.__dict__  # noqa: B018 -- as in Settled: two threads may make a proxy at once
         self.actor_stopped = StoppedFlag()
         self.actor_inbox = self._create_actor_inbox()
         self._actor_ref = PooledActorRef(self)

@@ -71,17 +71,14 @@ class CallingThreadDispatcher:
         here.running = True
         try:
             while jobs:
-                self._run(jobs.popleft())
+                try:
+                    jobs.popleft()()
+                except BaseException:  # the caller only sent a message
+                    _logger.exception("A job of %r failed", self)
         finally:
             here.running = False
             while jobs:  # interrupted, after all: by a signal handler that is not Python's own
                 self._fallback.execute(jobs.popleft())
-
-    def _run(self, job: Job) -> None:
-        try:
-            job()
-        except BaseException:  # the caller only sent a message
-            _logger.exception("A job %r failed", job)
 
     def blocking(self) -> AbstractContextManager[object]:
         """Return a context manager that does nothing: its jobs never block."""

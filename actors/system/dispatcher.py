@@ -36,8 +36,6 @@ class Dispatcher:
     to start a thread, ``Thread.start`` makes no such promise.)
     """
 
-    _own_clock: Clock | None = None  # made when it is needed and none was given
-
     def __init__(
         self,
         workers: int | None = None,
@@ -54,7 +52,7 @@ class Dispatcher:
             name: The threads are called ``{name}-{n}``.
             keep_idle: How many threads may wait for work; further ones end.
             clock: For trying again when no thread can be started. Without one, the dispatcher
-                makes its own when that happens.
+                has one of its own.
 
         Raises:
             ValueError: *workers* is less than one, or *keep_idle* is negative.
@@ -76,7 +74,8 @@ class Dispatcher:
         self._ended: deque[threading.Thread] = deque()  # they have left, but may still be alive
         self._leaving = threading.RLock()
         self._closed = False
-        self._clock = clock
+        self._clock = clock or Clock(name=f"{name}-clock")  # without a thread until it is used
+        self._owns_clock = clock is None
         self._retry_timer: Timer | None = None
         self._retry_delay = _FIRST_RETRY
         self._starved = False  # a thread was wanted that could not be started
@@ -152,8 +151,8 @@ class Dispatcher:
         self._wake_idle()
         with self.blocking():
             ended = self._join(deadline)
-        if ended and self._own_clock is not None:
-            self._own_clock.close()
+        if ended and self._owns_clock:
+            self._clock.close()
         return ended
 
     def _join(self, deadline: Deadline) -> bool:
@@ -219,11 +218,8 @@ class Dispatcher:
         if self._retry_timer is not None and self._retry_timer.pending:
             return
         delay, self._retry_delay = self._retry_delay, min(2 * self._retry_delay, _LAST_RETRY)
-        clock = self._clock
-        if clock is None:
-            clock = self.__dict__.setdefault("_own_clock", Clock(name=f"{self.name}-clock"))
         try:
-            self._retry_timer = clock.call_later(delay, self._retry)
+            self._retry_timer = self._clock.call_later(delay, self._retry)
         except RuntimeError:
             _logger.warning(
                 "%s can start neither a worker nor a timer; %d jobs wait for the next one that"

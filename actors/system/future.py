@@ -38,13 +38,13 @@ class Future(Settled, pykka.Future[T]):
     a callback, a daemon thread gets it for them.
     """
 
-    # Class attributes stand for "not yet", so that making a future costs nothing.
     _get_hook: Callable[[float | None], T] | None = None
     _turn: "Future[None] | None" = None  # held by the thread that runs the hook
     _watcher: object = None  # what makes sure that callbacks run though nobody gets it
 
-    def __init__(self) -> None:  # not Pykka's, which would set what stands above
+    def __init__(self) -> None:
         """Make a future that is still to be resolved."""
+        Settled.__init__(self)  # and not Pykka's, which would set what stands above
 
     def get(self, *, timeout: float | None = None) -> T:
         """Wait for the value and return it, or raise the exception.
@@ -243,6 +243,7 @@ class _Derived(Future[T]):
     def __init__(
         self, sources: tuple[pykka.Future[Any], ...], compute: Callable[[list[Any]], T]
     ) -> None:
+        super().__init__()
         self._sources = sources
         self._compute = compute
 

@@ -88,7 +88,9 @@ class Mailbox:
 
     __slots__ = (
         "_closed",
+        "_execute",
         "_home",
+        "_job",
         "_messages",
         "_owner",
         "_receiver",
@@ -116,19 +118,30 @@ class Mailbox:
         self._receiver = receiver
         self._home = home
         self._owner = owner
+        self._execute = home.dispatcher.execute  # bound once: each is used for every message
+        self._job = self._run
         try:
-            home.dispatcher.execute(self._begin)
+            self._execute(self._begin)
         except RuntimeError:
             self.abandon()
             raise
 
     def tell(self, message: Any) -> None:
         """Add a message that wants no answer. Never blocks, never raises."""
-        self._put(Envelope(message) if message.__class__ is Envelope else message)
+        self.put(Envelope(message) if message.__class__ is Envelope else message)
 
-    def put(self, envelope: Envelope[Any], /) -> None:
-        """Add a message and the future that is to have the answer. Never blocks, never raises."""
-        self._put(envelope)
+    def put(self, item: Any, /) -> None:
+        """Add an envelope, or a bare message. Never blocks, never raises."""
+        try:
+            self._messages.append(item)
+        finally:  # a KeyboardInterrupt between the two must not leave the message lying
+            if self._scheduled.acquire(False):  # noqa: FBT003 -- by position: it is the hot path
+                try:
+                    self._execute(self._job)
+                except RuntimeError:  # the dispatcher was shut down under a living actor
+                    self.abandon()
+            elif self._closed:
+                self._refuse()
 
     def get(self) -> Envelope[Any]:
         """Take the oldest message. Meant for the actor's own turn: it does not wait.
@@ -160,23 +173,6 @@ class Mailbox:
             return
         self._closed = True
         self._refuse()
-
-    def _put(self, item: Any) -> None:
-        try:
-            self._messages.append(item)
-        finally:  # a KeyboardInterrupt between the two must not leave the message lying
-            if self._scheduled.acquire(False):  # noqa: FBT003 -- by position: it is the hot path
-                self._schedule(self._run)
-            elif self._closed:
-                self._refuse()
-
-    def _schedule(self, run: Job) -> None:
-        home = self._home
-        assert home is not None  # noqa: S101 -- the flag is held until there is one
-        try:
-            home.dispatcher.execute(run)
-        except RuntimeError:  # it has been shut down under a living actor
-            self.abandon()
 
     def _begin(self) -> None:
         receiver = self._receiver
@@ -216,7 +212,10 @@ class Mailbox:
             self._scheduled.release()
             if not messages or not self._scheduled.acquire(blocking=False):
                 return
-        self._schedule(self._run)
+        try:
+            self._execute(self._job)
+        except RuntimeError:
+            self.abandon()
 
     def _end(self, receiver: Receiver) -> None:
         self._closed = True  # before the queue is emptied: who puts later empties it again

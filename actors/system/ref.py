@@ -1,8 +1,9 @@
 """References to pooled actors."""
 
+import threading
 import uuid
 import weakref
-from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast, overload
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
 import pykka
 from pykka._envelope import Envelope
@@ -16,12 +17,16 @@ if TYPE_CHECKING:
 
 A = TypeVar("A", bound="PooledActor")
 
+_naming = threading.RLock()  # for the URNs
+
 
 class PooledActorRef(pykka.ActorRef[A]):
     """What the world holds of an actor. Safe to share between threads; never blocks by itself.
 
     While the actor lives, its reference keeps it; an actor that has ended is let go.
     """
+
+    _urn: str | None = None
 
     actor_inbox: Mailbox
     actor_stopped: StoppedFlag
@@ -35,8 +40,11 @@ class PooledActorRef(pykka.ActorRef[A]):
     @property
     def actor_urn(self) -> str:  # type: ignore[override]
         """The actor's unique name, made when somebody first asks for it."""
-        urn = self.__dict__.get("_urn")
-        return cast("str", urn or self.__dict__.setdefault("_urn", uuid.uuid4().urn))
+        if self._urn is None:
+            with _naming:
+                if self._urn is None:
+                    self._urn = uuid.uuid4().urn
+        return self._urn
 
     def is_alive(self) -> bool:
         """Whether the actor takes messages: it has not begun to stop."""

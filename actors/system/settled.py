@@ -27,9 +27,15 @@ def next_token() -> int:
 class Settled:
     """The part of a future that knows its outcome and whom to tell."""
 
-    # Class attributes stand for "not yet", so that making one costs nothing.
+    # Class attributes stand for "not yet", so that making one costs next to nothing.
     _outcome: Outcome | None = None
     _callbacks: dict[int, Callback] | None = None
+
+    def __init__(self) -> None:
+        # CPython makes an object's __dict__ when it is first asked for. In 3.11, a garbage
+        # collection in the middle of that lets another thread in; if that one makes it too, the
+        # process crashes. So it is asked for here, while nobody else has the object.
+        self.__dict__  # noqa: B018
 
     def done(self) -> bool:
         """Whether ``get`` would not have to wait for anyone; never blocks."""

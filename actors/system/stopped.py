@@ -5,6 +5,8 @@ import threading
 from actors.system import parking
 from actors.system.parking import Parker
 
+_making = threading.RLock()  # for the dicts of waiters
+
 
 class StoppedFlag(threading.Event):
     """A ``threading.Event`` that costs nothing until somebody waits for it."""
@@ -46,7 +48,10 @@ class StoppedFlag(threading.Event):
         if self._is_set or (timeout is not None and timeout <= 0):
             return self._is_set
         parker = parking.new_parker()
-        waiters: dict[Parker, None] = self.__dict__.setdefault("_waiters", {})
+        with _making:
+            if self._waiters is None:
+                self._waiters = {}
+        waiters = self._waiters
         waiters[parker] = None
         try:
             return self._is_set or parking.park(parker, timeout)

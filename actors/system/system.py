@@ -86,6 +86,7 @@ class ActorSystem:
             dispatcher = Dispatcher(workers, name=name, clock=self._clock)
             self._own_dispatcher = dispatcher
         self._dispatcher: SystemDispatcher = dispatcher
+        self._known: set[type[PooledActor]] = set()  # classes that were found fit to spawn
         self._refs: dict[PooledActorRef[Any], None] = {}  # the living, in the order of spawning
         self._dead_letters = Tally()
         self._stopping = False
@@ -133,9 +134,11 @@ class ActorSystem:
             TypeError: *actor_class* is anything else.
             RuntimeError: the system has been stopped.
         """
-        if not (isinstance(actor_class, type) and issubclass(actor_class, PooledActor)):
-            msg = f"spawn() needs a subclass of PooledActor, not {actor_class!r}"
-            raise TypeError(msg)
+        if actor_class not in self._known:
+            if not (isinstance(actor_class, type) and issubclass(actor_class, PooledActor)):
+                msg = f"spawn() needs a subclass of PooledActor, not {actor_class!r}"
+                raise TypeError(msg)
+            self._known.add(actor_class)
         self._check_open()
         actor = actor_class(*args, **kwargs)
         ref: PooledActorRef[A] | None = getattr(actor, "_actor_ref", None)

@@ -4,12 +4,14 @@ import gc
 import logging
 import math
 import queue
+import subprocess
 import sys
 import threading
 import traceback
 import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import pykka
 import pytest
@@ -17,6 +19,7 @@ import pytest
 from actors.system import Future, dropped_waiters, get_all, wait_first
 
 PATIENCE = 20.0  # seconds that no test should ever need
+ROOT = Path(__file__).parents[2]
 
 
 def in_thread(function: Callable[[], object]) -> threading.Thread:
@@ -631,3 +634,38 @@ def test_awaiting_a_derived_future_that_another_thread_computes_leaves_the_loop_
 
     assert asyncio.run(main()) == 2
     thread.join(PATIENCE)
+
+
+CROWD = """
+import gc, queue, sys, threading
+from actors.system import Future
+
+def in_the_middle(_phase, _info):
+    for _ in range(50):
+        pass  # lets other threads in
+
+sys.setswitchinterval(1e-6)
+gc.callbacks.append(in_the_middle)
+gc.set_threshold(5, 1000, 1000)
+for _ in range(30):
+    futures = [Future() for _ in range(3000)]
+
+    def resolve():
+        for future in futures:
+            try:
+                future.set([])
+            except queue.Full:
+                pass
+
+    threads = [threading.Thread(target=resolve) for _ in range(5)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+"""
+
+
+def test_a_garbage_collection_in_the_middle_of_a_race_does_not_crash_the_interpreter() -> None:
+    """As it does in CPython 3.11 where two threads make an object's ``__dict__`` at once."""
+    crowd = subprocess.run([sys.executable, "-c", CROWD], cwd=ROOT, timeout=60, check=False)
+    assert crowd.returncode == 0

@@ -1,0 +1,59 @@
+"""The runtimes under test. A new kind of runtime is one entry in `KINDS`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from orchestrator import ActionRegistry
+from runtime import LocalRuntime
+from tests.conformance.support import LIMIT, PLACES, Body, run_in, standard_actions
+
+KINDS: dict[str, Callable[..., Any]] = {"local": LocalRuntime}
+
+
+@pytest.fixture(scope="session", params=sorted(KINDS))
+def runtime_factory(request: pytest.FixtureRequest) -> Callable[..., Any]:
+    """Makes runtimes of the kind under test; whoever calls it closes them."""
+    return KINDS[request.param]
+
+
+@pytest.fixture
+def actions() -> ActionRegistry:
+    """The standard actions, to which a test adds its own."""
+    return standard_actions()
+
+
+@pytest.fixture
+def make_runtime(
+    runtime_factory: Callable[..., Any], actions: ActionRegistry
+) -> Iterator[Callable[..., Any]]:
+    """Makes runtimes that are closed, with what still runs cancelled, when the test has ended."""
+    made: list[Any] = []
+
+    def make(registry: ActionRegistry = actions, **options: Any) -> Any:
+        runtime = runtime_factory(registry, **options)
+        made.append(runtime)
+        return runtime
+
+    yield make
+    for runtime in made:
+        runtime.close(LIMIT, cancel=True)
+
+
+@pytest.fixture
+def runtime(make_runtime: Callable[..., Any]) -> Any:
+    """A runtime of the standard actions, with its own choice of workers."""
+    return make_runtime()
+
+
+@pytest.fixture(params=PLACES)
+def run_body(request: pytest.FixtureRequest, runtime: Any) -> Callable[..., Any]:
+    """Runs a test's body on both faces, in a scope and in an action."""
+
+    def run(body: Body[Any], **options: Any) -> Any:
+        return run_in(request.param, runtime, body, **options)
+
+    return run
