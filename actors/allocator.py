@@ -31,6 +31,7 @@ from actors.messages import (
     Forget,
     ForgetGroups,
     GroupEnded,
+    GroupSealed,
     ReadSnapshot,
     ReadStats,
     Refused,
@@ -110,6 +111,7 @@ class AllocatorActor(ProtocolActor):
                 self._on_wait_began(message)
             case WaitEnded():
                 self._on_wait_ended(message)
+                return  # it takes slots and frees none
             case SubmitOne():
                 self._on_submit_one(message)
             case SubmitGroup():
@@ -130,6 +132,8 @@ class AllocatorActor(ProtocolActor):
                 self._on_cancel_members(message)
             case CancelExecution():
                 self._on_cancel_execution(message)
+            case GroupSealed():
+                self._on_group_sealed(message.group_id)
             case GroupEnded():
                 self._on_group_ended(message.group_id)
             case ForgetGroups():
@@ -178,6 +182,11 @@ class AllocatorActor(ProtocolActor):
         if message.scope is not None:
             live.is_scope = True
             live.needs_worker = live.needs_slot = False
+            self._count(live, Phase.RUNNING)
+            tell(live.ref, _START)
+        elif self._admission.take_if_first(live):
+            self._admission.turns.served(live.emission.process.id)
+            live.rate_reserved = message.action.rate_limit is not None
             self._count(live, Phase.RUNNING)
             tell(live.ref, _START)
         else:
@@ -347,7 +356,8 @@ class AllocatorActor(ProtocolActor):
         for _ in range(_STARTS_PER_TURN):
             queued = admission.next(now)
             if queued is None:
-                self._wait_for_rate(now)
+                if admission.any_rated:
+                    self._wait_for_rate(now)
                 return
             self._start_next(queued)
         tell(self.actor_ref, AdmitNext())
@@ -431,7 +441,8 @@ class AllocatorActor(ProtocolActor):
         self._free(live)
         self._counts[live.phase] -= 1
         self._ended[message.state] += 1
-        self._graph.unblock(live.execution_id)
+        if self._graph.any_blocked:
+            self._graph.unblock(live.execution_id)
         if live.group_id is not None:
             group = self._open.get(live.group_id)
             if group is not None:
@@ -439,20 +450,27 @@ class AllocatorActor(ProtocolActor):
                 self._member_ended(group)
         if live.parent_id is None:
             self._admission.turns.forget(live.emission.process.id)
-        self._note_drained()
+        if self._draining:
+            self._note_drained()
 
     def _member_ended(self, group: OpenGroup) -> None:
         group.node.out -= 1
-        if group.node.blocked:
+        while group.node.blocked:  # one end may close several cycles
             found = self._graph.member_ended(group.node.group_id)
-            if found is not None:
-                self._refuse_one(found[1])
+            if found is None or not self._refuse_one(found[1]):
+                return
 
     def _free(self, live: Live) -> None:
         self._admission.free(live)
         if live.rate_reserved:
             live.rate_reserved = False
             self._admission.give_back_rate(live.action)
+
+    def _on_group_sealed(self, group_id: str) -> None:
+        node = self._nodes.get(group_id)
+        if node is not None:
+            node.open_ended = False
+            self._break_cycles(node)
 
     def _on_group_ended(self, group_id: str) -> None:
         self._open.pop(group_id, None)
@@ -485,10 +503,11 @@ class AllocatorActor(ProtocolActor):
         assert message.subject is not None  # noqa: S101 - the caller looks
         wait = message.wait
         target = self._target(message.subject)
-        cycle = self._graph.forbidden(live.execution_id, target)
+        can_expire = message.can_expire or live.can_expire
+        cycle = self._graph.forbidden(live.execution_id, target, can_expire=can_expire)
         if cycle is None and live.waits > 1:
             self._graph.unblock(live.execution_id)  # several waits at once are no edges
-        elif cycle is None and wait.main and not message.can_expire and not live.can_expire:
+        elif cycle is None and wait.main and not can_expire:
             cycle = self._graph.block(live.execution_id, target)
         if cycle is not None:
             wait.refuse(DeadlockError(cycle))
@@ -503,20 +522,25 @@ class AllocatorActor(ProtocolActor):
                     tuple(
                         group_id
                         for group_id, node in self._nodes.items()
-                        if node.parent_id == subject.id
+                        if node.parent_id == subject.id and not self._has_decided(group_id)
                     )
                 )
             case _:
                 return Target((subject.id,))
 
-    def _refuse_one(self, cycle: Sequence[str]) -> None:
+    def _has_decided(self, group_id: str) -> bool:
+        entry = self._directory.get(group_id)
+        return entry is None or entry.decided.done()
+
+    def _refuse_one(self, cycle: Sequence[str]) -> bool:
         """Break a cycle that closed without a new wait: one of its waiters is told."""
         for name in cycle:
             live = self._live.get(name)
             if live is not None and live.main_wait is not None:
                 self._graph.unblock(name)
                 live.main_wait.refuse(DeadlockError(tuple(cycle)))
-                return
+                return True
+        return False
 
     def _on_wait_ended(self, message: WaitEnded) -> None:
         wait = message.wait

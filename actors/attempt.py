@@ -112,18 +112,26 @@ class Attempt:
 
     # Interruption
 
-    def interrupt(self, why: Interruption) -> None:
-        """End its waits, now and ever after. Cancelling follows it; being over follows both."""
-        if self.interruption is not Interruption.OVER:
-            self.interruption = why
+    def end(self) -> None:
+        """Its code is over: end the waits of what it left running, now and ever after."""
+        self.interruption = Interruption.OVER
+        if self._waits:
+            self._wake_all()
+
+    def cancel(self) -> None:
+        """End its waits, now and ever after, and tell its code to end."""
+        if self.interruption is None:
+            self.interruption = Interruption.CANCELLED
+        self._wake_all()
+        if self.kill is not None:
+            self.kill()
+        task = self.task
+        if task is not None:
+            self.environment.call_on_loop(task.get_loop(), task.cancel)
+
+    def _wake_all(self) -> None:
         for wake in tuple(self._waits.values()):
             wake()
-        if why is Interruption.CANCELLED:
-            if self.kill is not None:
-                self.kill()
-            task = self.task
-            if task is not None:
-                self.environment.call_on_loop(task.get_loop(), task.cancel)
 
     def watch(self, key: object, wake: Callable[[], object]) -> None:
         """Call *wake* when the attempt is interrupted; look at `interruption` afterwards."""

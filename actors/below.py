@@ -31,6 +31,7 @@ class Below:
 
     groups: dict[str, Group] = field(factory=dict)  # in the order of emission
     emitting: int = 0  # emits that the allocator has not answered
+    _early: dict[str, GroupChanged] = field(factory=dict)  # came before `Admitted` did
     _calls: dict[str, bool] = field(factory=dict)  # called children not over: decided or not
     _not_ended: int = 0
     _not_settled: int = 0
@@ -42,10 +43,15 @@ class Below:
         self._undecided += 1
         self._not_ended += 1
         self._not_settled += 1
+        if self._early and group_id in self._early:
+            self.group_changed(self._early.pop(group_id))
 
     def group_changed(self, message: GroupChanged) -> None:
         """A group has taken a step."""
-        group = self.groups[message.group_id]
+        group = self.groups.get(message.group_id)
+        if group is None:  # an empty group, or a deadline of no time, is faster than its admission
+            self._early[message.group_id] = message
+            return
         if group.result is None:
             group.result = message.result
             self._undecided -= 1

@@ -35,7 +35,8 @@ class EndsLog:
         else:
             for reader in self._readers:
                 reader.queue.append(entry)
-        self._wake()
+        if self._pending:
+            self._wake()
 
     def close(self) -> None:
         """That was the last one."""

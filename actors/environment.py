@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sized
 from typing import TYPE_CHECKING, Any, Protocol
 
 from attrs import define
@@ -30,8 +30,8 @@ class Publisher(Protocol):
     """Where changes of state are told."""
 
     @property
-    def active(self) -> bool:
-        """Whether anybody listens."""
+    def active(self) -> Sized:
+        """Who listens; empty, and so false, where nobody does. Read for every change."""
         ...
 
     def changed(self, execution: Execution, previous: ExecutionState, at: float) -> None:
@@ -51,7 +51,7 @@ class Environment:
     random: Callable[[], float]
     call_on_loop: Callable[[asyncio.AbstractEventLoop, Callable[..., Any]], None]
     allocator: Any = None  # the allocator's ref
-    runtime: FullRuntime = None  # type: ignore[assignment] - set by the runtime that makes it
+    runtime: FullRuntime = None  # type: ignore[assignment]  # set by the runtime that makes it
 
     def tell(self, ref: Any, message: object) -> None:
         """Send *message*; to an actor that has ended, nothing happens (it is a dead letter)."""

@@ -8,7 +8,7 @@ from typing import Any, assert_never
 
 import attrs
 
-from actors.attempt import Attempt, Interruption
+from actors.attempt import Attempt
 from actors.below import Below
 from actors.emission import Emission, snapshot
 from actors.environment import Environment
@@ -240,7 +240,7 @@ class ExecutionActor(ProtocolActor):
             emission.variables,
             emission.until,
             timeout,
-            timeout is not None or environment.publisher.active,
+            timeout is not None or bool(environment.publisher.active),
             self._action.is_async,
             self._scope is not None,
         )
@@ -272,7 +272,14 @@ class ExecutionActor(ProtocolActor):
         if attempt is None or message.number != attempt.number or self._code_over:
             return
         self._mark_code_over(attempt)
-        if self._final is not None:
+        if (
+            self._below is None
+            and message.error is None
+            and self._final is None
+            and self._timed_out is None
+        ):  # as most end: nothing is below it, so nothing is waited for
+            self._decide(_COMPLETED, output=message.value)
+        elif self._final is not None:
             self._end_below("its parent has ended")
             self._try_settle()
         elif self._timed_out is not None:
@@ -290,7 +297,7 @@ class ExecutionActor(ProtocolActor):
         self._code_over = True
         if attempt.started_at is not None:
             self._started_at = attempt.started_at
-        attempt.interrupt(Interruption.OVER)
+        attempt.end()
 
     def _fail_attempt(self, failure: AttemptEnded) -> None:
         """The attempt has failed: end what is below it, then go on to the next or to the end."""
@@ -431,7 +438,7 @@ class ExecutionActor(ProtocolActor):
         below.open(message.group_id, message.group, message.merge)
         if self._final is not None or self._phase is _Phase.FAILING:
             tell(message.group, CancelGroup("its parent has ended", rest_too=True))
-        elif self._phase is _Phase.CODE:
+        elif self._phase is _Phase.CODE and not below.groups_ended:
             self._enter(_WAIT_ASYNC, self._environment.clock.now())
         message.reply.set(message.group_id)
         self._proceed()
@@ -674,7 +681,7 @@ class ExecutionActor(ProtocolActor):
         if self._will_retry():
             self._failure = None
             self._timed_out = error
-            attempt.interrupt(Interruption.CANCELLED)
+            attempt.cancel()
             self._end_below("its parent's attempt has timed out")
         else:
             self._stop_code()
@@ -687,7 +694,7 @@ class ExecutionActor(ProtocolActor):
             if attempt.take():
                 self._mark_code_over(attempt)  # the worker will not run it
             else:
-                attempt.interrupt(Interruption.CANCELLED)
+                attempt.cancel()
         self._end_below("its parent has ended")
 
     def _decide_failed(self) -> None:
@@ -710,7 +717,8 @@ class ExecutionActor(ProtocolActor):
         final = self._final = self._snapshot(state, output=output, error=error, completed_at=now)
         if error is not None:
             object.__setattr__(final, "_traceback", traceback or error.__traceback__)
-        self._cancel_timer()
+        if self._timer is not None:
+            self._cancel_timer()
         if self._deadline_timer is not None:
             self._deadline_timer.cancel()
         publisher = environment.publisher

@@ -123,7 +123,9 @@ class FanIn:
         self._succeeded = 0
         self._failed = 0
         # By index, the end that was kept. Of a keep=False group only who is still out is known.
-        self._ends: list[Execution | Cancelled | None] = [None] * self._emitted * policy.keep
+        self._ends: list[Execution | Cancelled | None] = []
+        if policy.keep:
+            self._ends.extend([None] * self._emitted)
         self._out: set[int] = set() if policy.keep else set(range(self._emitted))
         self._failures: list[_Failure] = []
 

@@ -26,6 +26,7 @@ from actors.messages import (
     GroupDeadlinePassed,
     GroupEnded,
     GroupMessage,
+    GroupSealed,
     JoinReaders,
     LeaveReaders,
     ReadEnds,
@@ -130,7 +131,7 @@ class CorrelationGroupActor(ProtocolActor):
             self._timer = self._environment.clock.call_at(
                 self._deadline, tell, self.actor_ref, GroupDeadlinePassed()
             )
-        if not self._lazy:
+        if not self._lazy or self._policy.quorum == 0:
             self._decide(self._fan_in.seal())
             self._progress()
 
@@ -149,11 +150,7 @@ class CorrelationGroupActor(ProtocolActor):
             case AddChild():
                 self._on_add_child(message.child, message.action)
             case Seal():
-                self._decide(
-                    self._fan_in.seal()
-                    if message.error is None
-                    else self._fan_in.fail(message.error)
-                )
+                self._on_seal(message)
             case SourceClosed():
                 self._source_open = False
             case GroupDeadlinePassed():
@@ -170,7 +167,8 @@ class CorrelationGroupActor(ProtocolActor):
                 self._forgotten = True
             case _:
                 assert_never(message)
-        self._progress()
+        if self._fan_in.decided:
+            self._progress()
 
     def _on_child_finished(self, message: ChildFinished) -> None:
         if not self._fan_in.is_out(message.index):
@@ -179,8 +177,10 @@ class CorrelationGroupActor(ProtocolActor):
             self._unsettled += 1
         result = self._fan_in.record(message.index, message.child)
         self._log.append(message.child)
-        self._decide(result)
-        self._draw()
+        if result is not None:
+            self._decide(result)
+        if self._draws:
+            self._draw()
 
     def _on_children_cancelled(self, message: ChildrenCancelled) -> None:
         cancelled = Cancelled(message.reason, message.at)
@@ -194,6 +194,13 @@ class CorrelationGroupActor(ProtocolActor):
         if self._drawn is not None:
             self._drawn.append(child)
         tell(self._environment.allocator, SubmitMore(self._emission, index, child, action))
+
+    def _on_seal(self, message: Seal) -> None:
+        tell(self._environment.allocator, GroupSealed(self.group_id))
+        if message.error is None:
+            self._decide(self._fan_in.seal())
+        else:
+            self._decide(self._fan_in.fail(message.error))
 
     def _on_cancel(self, message: CancelGroup) -> None:
         already = self._fan_in.decided

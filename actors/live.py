@@ -34,7 +34,7 @@ class Live(Slots):
     """An execution that has an actor, and the slots that it holds. Owned by the allocator."""
 
     ref: Any = None
-    emission: Emission = None  # type: ignore[assignment] - always given
+    emission: Emission = None  # type: ignore[assignment]  # always given
     execution_id: str = ""
     index: int | None = None
     parent_id: str | None = None

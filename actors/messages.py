@@ -143,6 +143,13 @@ class CancelExecution:
 
 
 @frozen(eq=False)
+class GroupSealed:
+    """A lazy source adds no more children. Group -> allocator, once."""
+
+    group_id: str
+
+
+@frozen(eq=False)
 class GroupEnded:
     """No member of the group is out any more. Group -> allocator, once."""
 
@@ -207,6 +214,7 @@ AllocatorMessage: TypeAlias = (
     | WaitHurried
     | CancelMembers
     | CancelExecution
+    | GroupSealed
     | GroupEnded
     | ForgetGroups
     | Drain

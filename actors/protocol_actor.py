@@ -39,7 +39,7 @@ class Reply(Future[T]):
 
 def tell(ref: Any, message: object) -> None:
     """Send a message that has no reply; for an ended actor it is a counted dead letter."""
-    ref.actor_inbox.tell(message)
+    ref.actor_inbox.put(message)
 
 
 def ask(ref: Any, message: Any) -> None:
@@ -53,6 +53,15 @@ class ProtocolActor(PooledActor):
     Its turns hold no user code, so an exception out of one is a fault of this library: it is
     logged, the reply is answered with it, and the actor goes on, as others depend on it.
     """
+
+    _actor_registered = False  # ActorSystem.spawn makes it
+    _actor_runs_user_code = False
+
+    def _actor_begin(self) -> None:
+        try:
+            self.on_start()
+        except Exception:
+            _logger.exception("Unhandled exception in %s on its start:", self)
 
     def finish(self) -> None:
         """End at the end of this turn: there is nothing left to do and nobody left to tell."""

@@ -34,13 +34,8 @@ class Queued:
     payload: Any  # what the allocator starts: its own business
     indexes: Sequence[int] = (0,)
     taken: int = 0
+    empty: bool = False  # nothing is left to take
     dropped: set[int] | None = field(default=None)  # cancelled one by one
-
-    @property
-    def empty(self) -> bool:
-        """Whether nothing is left to take."""
-        self._skip_dropped()
-        return self.taken >= len(self.indexes)
 
     @property
     def left(self) -> Sequence[int]:
@@ -50,9 +45,9 @@ class Queued:
 
     def take(self) -> int:
         """Take the next index."""
-        self._skip_dropped()
         index = self.indexes[self.taken]
         self.taken += 1
+        self._settle()
         return index
 
     def drop(self, index: int) -> None:
@@ -60,17 +55,21 @@ class Queued:
         if self.dropped is None:
             self.dropped = set()
         self.dropped.add(index)
+        self._settle()
 
     def drop_all(self) -> Sequence[int]:
         """Never take anything more; what was left."""
         left = self.left
         self.taken = len(self.indexes)
+        self.empty = True
         return left
 
-    def _skip_dropped(self) -> None:
+    def _settle(self) -> None:
+        """Stand at the next index to take, if there is one."""
         if self.dropped:
             while self.taken < len(self.indexes) and self.indexes[self.taken] in self.dropped:
                 self.taken += 1
+        self.empty = self.taken >= len(self.indexes)
 
 
 class Turns:

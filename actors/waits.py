@@ -8,6 +8,7 @@ something.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterable, Mapping
 from typing import Protocol
 
@@ -55,9 +56,16 @@ class WaitGraph:
         self._live = live
         self._groups = groups
         self._targets: dict[str, Target] = {}  # of every blocked execution
+        self._entered: dict[str, GroupNode] = {}  # the group that a blocked member is counted in
 
-    def forbidden(self, waiter: str, target: Target) -> tuple[str, ...] | None:
-        """The cycle of a wait for what holds the waiter itself, whatever could time out."""
+    def forbidden(
+        self, waiter: str, target: Target, *, can_expire: bool = False
+    ) -> tuple[str, ...] | None:
+        """The cycle of a wait for what holds the waiter itself.
+
+        For a group that is so whatever could time out; for an execution, a wait that *can_expire*
+        is allowed: its timeout ends it.
+        """
         emitted_here = all(
             (group := self._groups.get(group_id)) is not None and group.parent_id == waiter
             for group_id in target.groups
@@ -70,7 +78,7 @@ class WaitGraph:
         path = [waiter]
         name: str | None = waiter
         while name is not None:
-            if name in target.executions:
+            if name in target.executions and not can_expire:
                 return (waiter, *reversed(path)) if name != waiter else (waiter, waiter)
             node = self._live.get(name)
             if node is None:
@@ -89,6 +97,8 @@ class WaitGraph:
         """
         node = self._live.get(waiter)
         self._enter(waiter, node, target)
+        if next(iter(self._blockers(target)), None) is None:
+            return None  # as mostly: nothing that it waits for is blocked itself
         cycle = self.cycle_of(waiter)
         if cycle is not None:
             self.unblock(waiter)
@@ -98,11 +108,14 @@ class WaitGraph:
         """*waiter* waits no more."""
         if self._targets.pop(waiter, None) is None:
             return
-        node = self._live.get(waiter)
-        if node is not None and node.group_id is not None:
-            group = self._groups.get(node.group_id)
-            if group is not None:
-                group.blocked.discard(waiter)
+        group = self._entered.pop(waiter, None)  # the execution may be gone already
+        if group is not None:
+            group.blocked.discard(waiter)
+
+    @property
+    def any_blocked(self) -> bool:
+        """Whether anybody is blocked."""
+        return bool(self._targets)
 
     def is_blocked(self, name: str) -> bool:
         """Whether the execution is blocked."""
@@ -121,7 +134,7 @@ class WaitGraph:
         return None
 
     def cycle_of(self, waiter: str) -> tuple[str, ...] | None:
-        """The cycle that keeps *waiter* blocked for ever; ``None`` while something may end it."""
+        """The cycle that *waiter* is on and that nothing can end; ``None`` where there is none."""
         reached = self._reachable(waiter)
         if len(reached) == 1 and not self._names_self(waiter):
             return None
@@ -144,6 +157,7 @@ class WaitGraph:
             group = self._groups.get(node.group_id)
             if group is not None:
                 group.blocked.add(waiter)
+                self._entered[waiter] = group
 
     def _blockers(self, target: Target) -> Iterable[str]:
         """The blocked executions that *target* may hang on."""
@@ -175,17 +189,24 @@ class WaitGraph:
         if group is None or group.can_expire:
             return True
         held_up = sum(1 for name in group.blocked if name in stuck)
-        if group.mode is AwaitMode.ALL:
-            return held_up == 0
+        if held_up == 0 or group.mode is AwaitMode.ALL:
+            return held_up == 0  # a group that nobody is out of has decided
         return group.open_ended or held_up < group.out
 
-    def _path(self, waiter: str, stuck: set[str]) -> tuple[str, ...]:
-        path = [waiter]
-        while True:
-            following = next(
-                (name for name in self._blockers(self._targets[path[-1]]) if name in stuck), None
-            )
-            if following is None or following in path:
-                path.append(following or waiter)
-                return tuple(path)
-            path.append(following)
+    def _path(self, waiter: str, stuck: set[str]) -> tuple[str, ...] | None:
+        """The shortest way from *waiter* back to itself; ``None`` if it only waits for a cycle."""
+        came_from: dict[str, str] = {}
+        pending = deque([waiter])
+        while pending:
+            name = pending.popleft()
+            for following in self._blockers(self._targets[name]):
+                if following == waiter:
+                    path = [waiter]
+                    while name != waiter:
+                        path.append(name)
+                        name = came_from[name]
+                    return (waiter, *reversed(path))
+                if following in stuck and following not in came_from:
+                    came_from[following] = name
+                    pending.append(following)
+        return None

@@ -85,7 +85,7 @@ class Binder:
             InvalidInputError: naming the action, the parameter, what was expected and what came.
         """
         if self._simple:
-            if isinstance(given, Mapping):
+            if _is_mapping(given):
                 keys = given.keys()
                 if self._required <= keys <= self._allowed:
                     return
@@ -103,7 +103,7 @@ class Binder:
     def _spread(self, given: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
         if given is None:
             return (), {}
-        if not isinstance(given, Mapping):
+        if not _is_mapping(given):
             return (given,), {}
         if not all(isinstance(key, str) for key in given):
             raise self._misfit(given, "keyword arguments must have string keys")
@@ -169,6 +169,14 @@ class Binder:
                 expected=getattr(annotation, "__name__", str(annotation)),
                 got=f"{excerpt(value)} ({_reasons(error)})",
             ) from error
+
+
+def _is_mapping(given: Any) -> bool:
+    kind = given.__class__  # looked at first: an isinstance of an abstract class is dear
+    return kind is dict or (kind not in _NO_MAPPINGS and isinstance(given, Mapping))
+
+
+_NO_MAPPINGS = frozenset({bool, int, float, str, bytes, list, tuple, set})
 
 
 def _reasons(error: Exception) -> str:

@@ -188,7 +188,7 @@ class GroupTimeoutError(OrchestratorError, TimeoutError):
         shown = ", ".join(map(str, self.missing[:10])) + (", ..." if self.missing[10:] else "")
         return (
             f"group {self.group_id!r} closed after {self.timeout:g} s with"
-            f" {len(self.missing)} of {len(self.outputs)} children still out ([{shown}]); emit it"
+            f" {len(self.missing)} children still out ([{shown}]); emit it"
             " with a longer timeout=, or read what had arrived from .outputs"
         )
 

@@ -10,24 +10,25 @@ from collections.abc import Callable
 __all__ = ["new_id", "replace_id_source", "was_issued"]
 
 
-def _counting(prefix: str) -> Callable[[], str]:
-    numbers = itertools.count(1)  # next() is atomic: no two threads get the same
-    return lambda: f"{prefix}-{next(numbers):x}"
-
-
 _prefix = secrets.token_hex(4)
-_source = _counting(_prefix)
+_numbers = itertools.count(1)  # next() is atomic: no two threads get the same
+_replacement: Callable[[], str] | None = None
 
 
 def new_id() -> str:
     """An id that no other call, thread or process gets; about a fifth of a microsecond."""
-    return _source()
+    if _replacement is not None:
+        return _replacement()
+    return f"{_prefix}-{next(_numbers):x}"
 
 
-def replace_id_source(source: Callable[[], str]) -> Callable[[], str]:
-    """Make *source* answer `new_id` from now on; returns the one before. Not for applications."""
-    global _source  # noqa: PLW0603 - one process-wide source is the point
-    previous, _source = _source, source
+def replace_id_source(source: Callable[[], str] | None) -> Callable[[], str] | None:
+    """Make *source* answer `new_id` until it is replaced by ``None``; returns the one before.
+
+    Not for applications: a simulation makes its ids the same in every run.
+    """
+    global _replacement  # noqa: PLW0603 - one process-wide source is the point
+    previous, _replacement = _replacement, source
     return previous
 
 
@@ -39,7 +40,6 @@ def was_issued(name: object) -> bool:
 def _after_fork() -> None:
     global _prefix  # noqa: PLW0603 - see replace_id_source
     _prefix = secrets.token_hex(4)
-    replace_id_source(_counting(_prefix))
 
 
 os.register_at_fork(after_in_child=_after_fork)

@@ -9,8 +9,7 @@ from __future__ import annotations
 import sys
 import threading
 import traceback
-from collections.abc import Callable, Iterable
-from typing import Any
+from collections.abc import Iterable
 
 from attrs import define
 
@@ -20,7 +19,7 @@ from actors.messages import Drain, ReadStats
 from actors.protocol_actor import Reply, ask
 from actors.stats import Stats
 from actors.system import Future, StopTimeoutError
-from orchestrator.errors import AwaitTimeoutError, CloseTimeoutError, RuntimeClosedError
+from orchestrator.errors import CloseTimeoutError, RuntimeClosedError
 from orchestrator.protocols import Subject
 from orchestrator.texts import excerpt
 from runtime.feeding import Feeders
@@ -29,7 +28,7 @@ from runtime.places import Places
 from runtime.processes import ProcessHost
 from runtime.subscriptions import Subscriptions
 
-__all__ = ["Closing"]
+__all__ = ["DRAIN", "Closing", "Drained", "closed_error"]
 
 
 @define(eq=False)
@@ -46,7 +45,7 @@ class Closing:
 
     def drain(self, *, cancel: bool) -> Future[None]:
         """Take no more roots; resolved when nothing is left to run."""
-        reply: Reply[None] = Reply(lambda: _Drained())
+        reply: Reply[None] = Reply(lambda: Drained())
         ask(self.environment.allocator, Drain(reply, cancel, "its runtime was closed"))
         return reply
 
@@ -58,11 +57,11 @@ class Closing:
         """
         clock = self.environment.clock
         if self.stats is None:
-            reply: Reply[Stats] = Reply(lambda: _Drained())
+            reply: Reply[Stats] = Reply(lambda: Drained())
             ask(self.environment.allocator, ReadStats(reply))
             try:
                 self.stats = reply.get()
-            except _Drained:  # another close has stopped the actors; it has set them
+            except Drained:  # another close has stopped the actors; it has set them
                 pass
 
         def left() -> float | None:
@@ -94,18 +93,8 @@ class Closing:
         return CloseTimeoutError(timeout, running + sources)
 
 
-class _Drained(Exception):  # noqa: N818 - never leaves this module
+class Drained(Exception):  # noqa: N818 - never leaves this package
     """The actors are gone already."""
-
-
-def wait_drained(drained: Future[None], wait: Callable[[], Any], late: Callable[[], Any]) -> None:
-    """Wait for a drain with *wait*; raises what *late* makes where it runs out of time."""
-    try:
-        wait()
-    except AwaitTimeoutError:
-        raise late() from None
-    except _Drained:
-        pass
 
 
 DRAIN = Subject("runtime", "to end")

@@ -8,7 +8,7 @@ import os
 import random
 import threading
 import weakref
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Sized
 from contextlib import AbstractContextManager
 from types import TracebackType
 from typing import Any, Self
@@ -52,7 +52,7 @@ from orchestrator.protocols import ChildSource, Subject
 from orchestrator.registry import Action, ActionRegistry
 from orchestrator.texts import excerpt
 from orchestrator.values import Execution, ExecutionState, GroupPolicy, GroupResult, Process
-from runtime.closing import DRAIN, Closing, closed_error, wait_drained
+from runtime.closing import DRAIN, Closing, Drained, closed_error
 from runtime.feeding import Feeders
 from runtime.handle import Handle
 from runtime.loops import Loops
@@ -505,11 +505,12 @@ class LocalRuntime:
         seconds = checked_timeout(timeout)
         deadline = self._begin_close(seconds)
         drained = self._closing.drain(cancel=cancel)
-        wait_drained(
-            drained,
-            lambda: self._waits.wait(drained, seconds, DRAIN),
-            lambda: self._closing.late(seconds or 0.0),
-        )
+        try:
+            self._waits.wait(drained, seconds, DRAIN)
+        except AwaitTimeoutError:
+            raise self._closing.late(seconds or 0.0) from None
+        except Drained:
+            pass
         self._closed = True
         self._closing.shut_down(deadline, seconds)
 
@@ -520,8 +521,10 @@ class LocalRuntime:
         drained = self._closing.drain(cancel=cancel)
         try:
             await self._waits.wait_async(drained, seconds, DRAIN)
-        except Exception:  # noqa: BLE001 - told from one another there
-            wait_drained(drained, lambda: _raise(error), lambda: self._closing.late(seconds or 0.0))
+        except AwaitTimeoutError:
+            raise self._closing.late(seconds or 0.0) from None
+        except Drained:
+            pass
         self._closed = True
         over: Future[None] = Future()
 
@@ -588,11 +591,7 @@ class _Announcements:
 
     def __init__(self, subscriptions: Subscriptions) -> None:
         self._subscriptions = subscriptions
-
-    @property
-    def active(self) -> bool:
-        """Whether anybody listens."""
-        return self._subscriptions.active
+        self.active: Sized = subscriptions.open
 
     def changed(self, execution: Execution, previous: ExecutionState, at: float) -> None:
         """Publish one event."""
@@ -605,10 +604,6 @@ def _error_of(future: Future[Any]) -> BaseException | None:
     except BaseException as error:  # noqa: BLE001 - it is what is asked for
         return error
     return None
-
-
-def _raise(error: Exception) -> None:
-    raise error
 
 
 _runtimes: weakref.WeakSet[LocalRuntime] = weakref.WeakSet()

@@ -11,7 +11,7 @@ import inspect
 from _thread import get_ident
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from types import TracebackType
+from types import CoroutineType, TracebackType
 from typing import Any
 
 from actors.attempt import Attempt
@@ -89,7 +89,7 @@ class Places:
                 value = self._call_process(attempt, args, kwargs)
             else:
                 value = attempt.action.function(*args, **kwargs)
-            if inspect.iscoroutine(value):
+            if value.__class__ is CoroutineType:
                 value.close()
                 raise _undeclared(attempt)
             if attempt.until is not None and not attempt.until(value):

@@ -240,14 +240,14 @@ class Subscriptions:
     """A runtime's subscriptions. Any thread may call anything at any time."""
 
     def __init__(self) -> None:
-        self._open: dict[Subscription, None] = {}  # these take events
+        self.open: dict[Subscription, None] = {}  # these take events
         self._alive: dict[Subscription, None] = {}  # these have not delivered all they took
         self._closed = False
 
     @property
     def active(self) -> bool:
         """Whether anyone would get an event."""
-        return bool(self._open)
+        return bool(self.open)
 
     def subscribe(self, listener: Listener, buffer: int = 10_000) -> Subscription:
         """Add a listener; it gets what is published from now on.
@@ -260,11 +260,11 @@ class Subscriptions:
         subscription = Subscription(
             listener,
             buffer,
-            on_stop=lambda stopped: self._open.pop(stopped, None),
+            on_stop=lambda stopped: self.open.pop(stopped, None),
             on_end=lambda ended: self._alive.pop(ended, None),
         )
         self._alive[subscription] = None
-        self._open[subscription] = None
+        self.open[subscription] = None
         if self._closed:  # close looks for subscriptions after it has set this
             subscription.stop()
             raise RuntimeError("the runtime is closed; nothing will happen in it any more")
@@ -272,7 +272,7 @@ class Subscriptions:
 
     def publish(self, event: ExecutionEvent) -> None:
         """Queue an event for every listener; see `Subscription.publish`."""
-        for subscription in list(self._open):
+        for subscription in list(self.open):
             subscription.publish(event)
 
     def close(self, deadline: float | None = None) -> list[Listener]:

@@ -36,6 +36,7 @@ class PooledActor(pykka.Actor):
     _actor_ref: PooledActorRef[Any]
     _actor_home: Home | None = None
     _actor_registered = True  # in Pykka's registry
+    _actor_runs_user_code = True
     _actor_stop_reply: pykka.Future[Any] | None = None  # answered when all is over
 
     def __init__(self, *_args: Any, **_kwargs: Any) -> None:  # not Pykka's: see StoppedFlag

@@ -12,6 +12,7 @@ import pykka
 from pykka._envelope import Envelope
 from pykka.messages import _ActorStop
 
+from actors.system.stopped import StoppedFlag
 from actors.system.worker import Job
 
 _logger = logging.getLogger("actors.system")
@@ -45,7 +46,9 @@ class Receiver(Protocol):
     """What a mailbox delivers to: an actor, whose own names must not clash with these."""
 
     @property
-    def actor_stopped(self) -> threading.Event: ...
+    def actor_stopped(self) -> StoppedFlag: ...
+    @property
+    def _actor_runs_user_code(self) -> bool: ...
 
     def _actor_begin(self) -> None:
         """Come to life. Called once, before the first message."""
@@ -192,22 +195,26 @@ class Mailbox:
             return
         messages = self._messages
         stopped = receiver.actor_stopped
-        previous, _here.receiver = _here.receiver, receiver
+        tracked = receiver._actor_runs_user_code  # noqa: SLF001 -- likewise
+        if tracked:
+            previous, _here.receiver = _here.receiver, receiver
+        receive = receiver._actor_receive  # noqa: SLF001 -- a name out of the users' way
+        left = BATCH
         try:
-            for _ in range(BATCH):
-                if not messages or stopped.is_set():
-                    break
+            while left and messages and not stopped._is_set:  # noqa: SLF001 -- for every message
+                left -= 1
                 item = messages.popleft()
                 if item.__class__ is Envelope:
-                    receiver._actor_receive(item.message, item.reply_to)  # noqa: SLF001 -- a name out of the users' way
+                    receive(item.message, item.reply_to)
                 else:
-                    receiver._actor_receive(item, None)  # noqa: SLF001 -- a name out of the users' way
+                    receive(item, None)
                 del item  # or it would live until the next one comes
-            if stopped.is_set():
+            if stopped._is_set:  # noqa: SLF001
                 self._end(receiver)
                 return
         finally:
-            _here.receiver = previous
+            if tracked:
+                _here.receiver = previous
         if not messages:
             self._scheduled.release()
             if not messages or not self._scheduled.acquire(blocking=False):

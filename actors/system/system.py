@@ -139,7 +139,6 @@ class ActorSystem:
                 msg = f"spawn() needs a subclass of PooledActor, not {actor_class!r}"
                 raise TypeError(msg)
             self._known.add(actor_class)
-        self._check_open()
         actor = actor_class(*args, **kwargs)
         ref: PooledActorRef[A] | None = getattr(actor, "_actor_ref", None)
         if ref is None:

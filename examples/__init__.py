@@ -1,0 +1,1 @@
+"""Programs that use the library. Each runs by itself: ``python -m examples.react_step``."""
