@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from typing import Any, assert_never
 
-import attrs
-
-from actors.admission import Admission, Returning
-from actors.emission import Emission, cancelled_snapshot, snapshot
-from actors.environment import Environment
-from actors.execution import ExecutionActor
+from actors.canceller import Canceller
+from actors.emission import Emission, snapshot
 from actors.group import open_group
 from actors.live import Batch, GroupEntry, Live, OpenGroup, Phase
 from actors.messages import (
@@ -24,7 +19,6 @@ from actors.messages import (
     CancelMembers,
     ChildEnded,
     ChildFinished,
-    ChildrenCancelled,
     CodeOver,
     Decided,
     Drain,
@@ -49,18 +43,14 @@ from actors.messages import (
     WaitEnded,
     WaitHurried,
 )
-from actors.protocol_actor import ProtocolActor, ask, tell
+from actors.protocol_actor import ask, tell
 from actors.ready import Queued
-from actors.stats import Stats
-from actors.system import Future, dropped_waiters
-from actors.waits import GroupNode, Target, WaitGraph
+from actors.waits import GroupNode, Target
 from orchestrator.errors import (
-    DeadlockError,
     DuplicateExecutionError,
     RuntimeClosedError,
     UnknownExecutionError,
 )
-from orchestrator.protocols import Subject
 from orchestrator.registry import Action
 from orchestrator.values import Execution, ExecutionState
 
@@ -69,38 +59,12 @@ __all__ = ["AllocatorActor"]
 _STARTS_PER_TURN = 512  # an emit of a million async children must not hold up everything else
 
 
-class AllocatorActor(ProtocolActor):
+class AllocatorActor(Canceller):
     """Owns the queue, the slots, the limits and the graph of waits.
 
     It makes an execution's actor when the execution is admitted (roots and called children at
     once), so a million pending children cost values and no actors.
-
-    Args:
-        environment: The runtime's.
-        workers: How many blocking actions may run their code at once.
-        directory: Groups that can be awaited, by id; written by this actor's turns alone, read by
-            anyone.
     """
-
-    def __init__(
-        self, environment: Environment, workers: int, directory: dict[str, GroupEntry]
-    ) -> None:
-        super().__init__()
-        self._environment = environment
-        self._admission = Admission(workers)
-        self._directory = directory
-        self._live: dict[str, Live] = {}
-        self._open: dict[str, OpenGroup] = {}
-        self._nodes: dict[str, GroupNode] = {}
-        self._graph = WaitGraph(self._live, self._nodes)
-        self._seq = 0
-        self._counts = [0] * len(Phase)
-        self._ended: Counter[ExecutionState] = Counter()
-        self._emitted = 0
-        self._queued_since: dict[Queued, float] = {}
-        self._draining = False
-        self._drains: list[Drain] = []
-        self._rate_timer: Any = None
 
     def on_receive(self, message: AllocatorMessage) -> None:  # noqa: C901, PLR0912 - an index
         """The allocator's protocol."""
@@ -268,82 +232,6 @@ class AllocatorActor(ProtocolActor):
         live = self._incarnate(message.emission, message.child, message.action, message.index)
         self._queue(live, new_root=False)
 
-    def _incarnate(  # noqa: PLR0913 - what an execution is
-        self,
-        emission: Emission,
-        child: Execution,
-        action: Action,
-        index: int | None,
-        reply: Future[Execution] | None = None,
-        scope: Any = None,
-        over: Future[None] | None = None,
-        scheduled_at: float | None = None,
-    ) -> Live:
-        now = self._environment.clock.now() if scheduled_at is None else scheduled_at
-        ref = self._environment.system.spawn(
-            ExecutionActor,
-            self._environment,
-            emission,
-            child,
-            action,
-            index,
-            now,
-            reply,
-            scope,
-            over,
-            admitted=scheduled_at is not None,
-        )
-        live = Live(
-            action,
-            needs_worker=not action.is_async,
-            needs_slot=action.max_concurrency is not None,
-            ref=ref,
-            emission=emission,
-            execution_id=child.id,
-            index=index,
-            parent_id=emission.parent_id,
-            group_id=emission.group_id,
-            can_expire=emission.deadline is not None or emission.own_timeout is not None,
-            priority=emission.priority if child.priority is None else child.priority,
-        )
-        self._live[child.id] = live
-        if emission.group_id is not None:
-            self._open[emission.group_id].live[child.id] = live
-        if scheduled_at is None:
-            self._emitted += 1
-            self._counts[Phase.PENDING] += 1
-            if self._environment.publisher.active:
-                self._publish_scheduled(emission, child, index, now)
-        return live
-
-    def _publish_scheduled(
-        self, emission: Emission, child: Execution, index: int | None, now: float
-    ) -> None:
-        execution = snapshot(emission, child, index, ExecutionState.SCHEDULED, scheduled_at=now)
-        self._environment.publisher.changed(execution, ExecutionState.PENDING, now)
-
-    def _queue(self, live: Live, *, new_root: bool) -> None:
-        live.queued = self._queued(
-            live.emission, live.priority, live, (0,), new_root=new_root
-        )
-        self._admission.push(live.action, live.queued)
-
-    def _queued(
-        self,
-        emission: Emission,
-        priority: int,
-        payload: Any,
-        indexes: Sequence[int],
-        *,
-        new_root: bool = False,
-    ) -> Queued:
-        self._seq += 1
-        queued = Queued(
-            priority, emission.process.id, emission.depth, self._seq, new_root, payload, indexes
-        )
-        self._queued_since[queued] = self._environment.clock.now()
-        return queued
-
     # Starting
 
     def _admit(self) -> None:
@@ -393,9 +281,7 @@ class AllocatorActor(ProtocolActor):
             return
         if timer is not None:
             timer.cancel()
-        self._rate_timer = self._environment.clock.call_at(
-            due, tell, self.actor_ref, AdmitNext()
-        )
+        self._rate_timer = self._environment.clock.call_at(due, tell, self.actor_ref, AdmitNext())
 
     def _on_stamped(self, message: Stamped) -> None:
         live = self._live.get(message.execution_id)
@@ -453,13 +339,6 @@ class AllocatorActor(ProtocolActor):
         if self._draining:
             self._note_drained()
 
-    def _member_ended(self, group: OpenGroup) -> None:
-        group.node.out -= 1
-        while group.node.blocked:  # one end may close several cycles
-            found = self._graph.member_ended(group.node.group_id)
-            if found is None or not self._refuse_one(found[1]):
-                return
-
     def _free(self, live: Live) -> None:
         self._admission.free(live)
         if live.rate_reserved:
@@ -470,7 +349,7 @@ class AllocatorActor(ProtocolActor):
         node = self._nodes.get(group_id)
         if node is not None:
             node.open_ended = False
-            self._break_cycles(node)
+            self._break_cycles(group_id)
 
     def _on_group_ended(self, group_id: str) -> None:
         self._open.pop(group_id, None)
@@ -482,156 +361,7 @@ class AllocatorActor(ProtocolActor):
             if entry is not None:
                 tell(entry.ref, _FORGET)
 
-    # Waiting
-
-    def _on_wait_began(self, message: WaitBegan) -> None:
-        wait = message.wait
-        live = self._live.get(wait.attempt.execution_id)
-        if live is None:
-            return
-        live.waits += 1
-        if message.subject is not None and self._would_deadlock(live, message):
-            return
-        if wait.main:
-            live.main_wait = wait
-            self._admission.free(live, worker_only=wait.worker_only)
-            if live.phase is Phase.RUNNING:
-                self._count(live, Phase.WAITING)
-
-    def _would_deadlock(self, live: Live, message: WaitBegan) -> bool:
-        """Enter the wait into the graph; refuse it where it could never end."""
-        assert message.subject is not None  # noqa: S101 - the caller looks
-        wait = message.wait
-        target = self._target(message.subject)
-        can_expire = message.can_expire or live.can_expire
-        cycle = self._graph.forbidden(live.execution_id, target, can_expire=can_expire)
-        if cycle is None and live.waits > 1:
-            self._graph.unblock(live.execution_id)  # several waits at once are no edges
-        elif cycle is None and wait.main and not can_expire:
-            cycle = self._graph.block(live.execution_id, target)
-        if cycle is not None:
-            wait.refuse(DeadlockError(cycle))
-        return cycle is not None
-
-    def _target(self, subject: Subject) -> Target:
-        match subject.kind:
-            case "execution":
-                return Target(executions=(subject.id,))
-            case "resume":
-                return Target(
-                    tuple(
-                        group_id
-                        for group_id, node in self._nodes.items()
-                        if node.parent_id == subject.id and not self._has_decided(group_id)
-                    )
-                )
-            case _:
-                return Target((subject.id,))
-
-    def _has_decided(self, group_id: str) -> bool:
-        entry = self._directory.get(group_id)
-        return entry is None or entry.decided.done()
-
-    def _refuse_one(self, cycle: Sequence[str]) -> bool:
-        """Break a cycle that closed without a new wait: one of its waiters is told."""
-        for name in cycle:
-            live = self._live.get(name)
-            if live is not None and live.main_wait is not None:
-                self._graph.unblock(name)
-                live.main_wait.refuse(DeadlockError(tuple(cycle)))
-                return True
-        return False
-
-    def _on_wait_ended(self, message: WaitEnded) -> None:
-        wait = message.wait
-        live = self._live.get(wait.attempt.execution_id)
-        if live is None:
-            wait.grant()
-            return
-        live.waits -= 1
-        if not wait.main:
-            return
-        live.main_wait = None
-        self._graph.unblock(live.execution_id)
-        if live.phase is Phase.WAITING:
-            self._count(live, Phase.RUNNING)
-        wait.returning = Returning(live, wait)
-        if live.phase is Phase.CANCELLING:
-            self._admission.take(live)  # its code only unwinds
-            wait.grant()
-        elif self._admission.comes_back(wait.returning):
-            wait.grant()
-
-    def _on_wait_hurried(self, message: WaitHurried) -> None:
-        wait = message.wait
-        if wait.returning is not None and self._admission.hurry(
-            wait.returning, unwinding=message.unwinding
-        ):
-            wait.grant()
-
-    # Cancelling
-
-    def _on_cancel_members(self, message: CancelMembers) -> None:
-        group = self._open.get(message.group_id)
-        if group is None:
-            return
-        now = self._environment.clock.now()
-        for queued in group.queued:
-            indexes = queued.drop_all()
-            self._queued_since.pop(queued, None)
-            if not indexes:
-                continue
-            self._counts[Phase.PENDING] -= len(indexes)
-            self._ended[ExecutionState.CANCELLED] += len(indexes)
-            group.node.out -= len(indexes)
-            self._publish_cancelled(queued.payload, indexes, message.reason, now)
-            tell(group.ref, ChildrenCancelled(indexes, message.reason, now))
-        group.queued.clear()
-        for live in tuple(group.live.values()):
-            tell(live.ref, Cancel(message.reason))
-
-    def _publish_cancelled(
-        self, batch: Batch, indexes: Sequence[int], reason: str, now: float
-    ) -> None:
-        publisher = self._environment.publisher
-        if publisher.active:
-            for index in indexes:
-                child = batch.children[index]
-                publisher.changed(
-                    cancelled_snapshot(batch.emission, child, index, reason, now),
-                    ExecutionState.SCHEDULED,
-                    now,
-                )
-
-    def _on_cancel_execution(self, message: CancelExecution) -> None:
-        live = self._live.get(message.execution_id)
-        if live is not None:
-            tell(live.ref, Cancel(message.reason))
-        found = live is not None or self._cancel_queued(message.execution_id, message.reason)
-        if message.reply is not None:
-            message.reply.set(found)
-
-    def _cancel_queued(self, execution_id: str, reason: str) -> bool:
-        """Cancel a child that has no actor yet."""
-        for group in self._open.values():
-            for queued in group.queued:
-                batch: Batch = queued.payload
-                if batch.ids is None:
-                    batch.ids = {batch.children[index].id: index for index in queued.indexes}
-                index = batch.ids.get(execution_id)
-                if index is not None and index in queued.left:
-                    queued.drop(index)
-                    now = self._environment.clock.now()
-                    self._counts[Phase.PENDING] -= 1
-                    self._ended[ExecutionState.CANCELLED] += 1
-                    self._publish_cancelled(batch, (index,), reason, now)
-                    end = cancelled_snapshot(
-                        batch.emission, batch.children[index], index, reason, now
-                    )
-                    tell(group.ref, ChildFinished(index, end, settled=True))
-                    self._member_ended(group)
-                    return True
-        return False
+    # Closing
 
     def _forward(self, message: UnblockOther | SnapshotOther, question: Any) -> None:
         live = self._live.get(message.execution_id)
@@ -639,8 +369,6 @@ class AllocatorActor(ProtocolActor):
             message.reply.set_error(UnknownExecutionError(message.execution_id))
         else:
             ask(live.ref, question)
-
-    # Closing and counting
 
     def _on_drain(self, message: Drain) -> None:
         self._draining = True
@@ -656,28 +384,6 @@ class AllocatorActor(ProtocolActor):
             drains, self._drains = self._drains, []
             for drain in drains:
                 drain.reply.set(None)
-
-    def _count(self, live: Live, phase: Phase) -> None:
-        self._counts[live.phase] -= 1
-        self._counts[phase] += 1
-        live.phase = phase
-
-    def _stats(self) -> Stats:
-        counts, ended = self._counts, self._ended
-        oldest = min(self._queued_since.values(), default=None)
-        return Stats(
-            pending=counts[Phase.PENDING],
-            running=counts[Phase.RUNNING],
-            waiting=counts[Phase.WAITING],
-            cancelling=counts[Phase.CANCELLING],
-            completed=ended[ExecutionState.COMPLETED],
-            failed=ended[ExecutionState.FAILED],
-            cancelled=ended[ExecutionState.CANCELLED],
-            emitted=self._emitted,
-            queue_age=0.0 if oldest is None else max(0.0, self._environment.clock.now() - oldest),
-            dropped_waiters=dropped_waiters(),
-            dead_letters=self._environment.system.dead_letters,
-        )
 
 
 _START = Start()
@@ -701,4 +407,3 @@ def _kinds(
             kind = kinds[key] = (action, priority, [])
         kind[2].append(index)
     return tuple(kinds.values())
-

@@ -66,7 +66,7 @@ class Attempt:
         "variables",
     )
 
-    def __init__(  # noqa: PLR0913 - each is a fact about the attempt
+    def __init__(
         self,
         environment: Environment,
         ref: Any,
@@ -144,9 +144,7 @@ class Attempt:
     @property
     def holds_slots(self) -> bool:
         """Whether its own code has to get slots back when a wait of it ends."""
-        return not self.is_scope and (
-            not self.is_async or self.action.max_concurrency is not None
-        )
+        return not self.is_scope and (not self.is_async or self.action.max_concurrency is not None)
 
     def check(self) -> None:
         """Raise what a wait or an emit of an interrupted attempt raises."""
@@ -199,5 +197,3 @@ class Attempt:
 
     def __repr__(self) -> str:
         return f"<attempt {self.number} of {self.execution_id!r} ({self.action.name})>"
-
-

@@ -2,12 +2,32 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import attrs
 from attrs import define, field
 
-from actors.messages import GroupChanged
-from orchestrator.values import GroupResult, MergeRule
+from actors.emission import Emission
+from actors.environment import Environment
+from actors.messages import (
+    Admitted,
+    Call,
+    CancelExecution,
+    CancelGroup,
+    Emit,
+    ForgetGroups,
+    GroupChanged,
+    Refused,
+    Release,
+    SubmitGroup,
+    SubmitOne,
+)
+from actors.protocol_actor import tell
+from orchestrator.errors import UnknownGroupError
+from orchestrator.values import Execution, GroupResult, MergeRule
+
+if TYPE_CHECKING:
+    from actors.attempt import Attempt
 
 __all__ = ["Below", "Group"]
 
@@ -27,8 +47,12 @@ class Group:
 
 @define(eq=False)
 class Below:
-    """Owned by one execution's actor, made anew for every attempt."""
+    """Owned by one execution's actor, made anew for every attempt that emits or calls."""
 
+    _environment: Environment
+    _attempt: Attempt
+    _parent: Emission
+    _given: Execution
     groups: dict[str, Group] = field(factory=dict)  # in the order of emission
     emitting: int = 0  # emits that the allocator has not answered
     _early: dict[str, GroupChanged] = field(factory=dict)  # came before `Admitted` did
@@ -36,6 +60,107 @@ class Below:
     _not_ended: int = 0
     _not_settled: int = 0
     _undecided: int = 0
+
+    # What the code asks for
+
+    def emit(self, message: Emit, group_id: str) -> None:
+        """Ask the allocator to open a group; it answers by `Admitted` or `Refused`."""
+        self.emitting += 1
+        policy = message.policy
+        deadline = None
+        if policy.timeout is not None:
+            deadline = self._environment.clock.now() + policy.timeout
+        emission = self._emission(message.variables, group_id, deadline)
+        if policy.until is not None:
+            emission = attrs.evolve(emission, until=policy.until)
+        tell(
+            self._environment.allocator,
+            SubmitGroup(
+                emission,
+                policy,
+                message.children,
+                message.actions,
+                deadline,
+                message.lazy,
+                message.reply,
+            ),
+        )
+
+    def call(self, message: Call) -> None:
+        """Ask the allocator to run one child outside any group."""
+        self._calls[message.child.id] = False
+        emission = self._emission(message.variables, None, None)
+        tell(
+            self._environment.allocator,
+            SubmitOne(emission, message.child, message.action, message.reply),
+        )
+
+    def _emission(self, variables: Any, group_id: str | None, deadline: float | None) -> Emission:
+        above = self._attempt.context.deadline
+        if above is not None:
+            deadline = above if deadline is None else min(deadline, above)
+        parent, given = self._parent, self._given
+        return Emission(
+            self._attempt.context.process,
+            parent.depth + 1,
+            parent.priority if given.priority is None else given.priority,
+            variables,
+            parent.entries,
+            given.task_id or given.id,
+            given.id,
+            self._attempt.ref,
+            group_id,
+            None,
+            deadline,
+        )
+
+    def release(self, message: Release) -> None:
+        """Forget a decided group now."""
+        group = self.groups.get(message.group_id)
+        if group is None or group.released:
+            message.reply.set_error(UnknownGroupError(message.group_id))
+        elif group.result is None:
+            text = (
+                f"group {message.group_id!r} is still open; await it or cancel it, then release it"
+            )
+            message.reply.set_error(ValueError(text))
+        else:
+            group.released = group.consumed = True
+            tell(self._environment.allocator, ForgetGroups((message.group_id,)))
+            message.reply.set(None)
+
+    # What ends it
+
+    def end(self, reason: str) -> None:
+        """Cancel everything below that has not ended."""
+        for group in self.groups.values():
+            if not group.ended:
+                tell(group.ref, CancelGroup(reason, rest_too=True))
+        self.cancel_calls(reason)
+
+    def cancel_calls(self, reason: str) -> None:
+        """Cancel the called children that are not decided."""
+        for child_id, decided in self._calls.items():
+            if not decided:
+                tell(self._environment.allocator, CancelExecution(child_id, reason))
+
+    def forget_groups(self) -> None:
+        """Nobody can await the groups any more."""
+        group_ids = tuple(name for name, group in self.groups.items() if not group.released)
+        if group_ids:
+            tell(self._environment.allocator, ForgetGroups(group_ids))
+
+    # What it hears
+
+    def refused(self, message: Refused) -> None:
+        """A group was not opened."""
+        self.emitting -= 1
+        message.reply.set_error(message.error)
+
+    def admitted(self, message: Admitted) -> None:
+        """A group was opened."""
+        self.emitting -= 1
+        self.open(message.group_id, message.group, message.merge)
 
     def open(self, group_id: str, ref: Any, merge: MergeRule) -> None:
         """A group was admitted."""
@@ -61,10 +186,6 @@ class Below:
         if message.settled and not group.settled:
             group.settled = True
             self._not_settled -= 1
-
-    def called(self, child_id: str) -> None:
-        """A child was called."""
-        self._calls[child_id] = False
 
     def child_ended(self, child_id: str, *, settled: bool) -> None:
         """A called child has ended."""
@@ -113,15 +234,3 @@ class Below:
     def open_groups(self) -> tuple[str, ...]:
         """The ids of the groups that have not ended."""
         return tuple(group_id for group_id, group in self.groups.items() if not group.ended)
-
-    def group_ids(self) -> tuple[str, ...]:
-        """The ids of the groups that were not released."""
-        return tuple(group_id for group_id, group in self.groups.items() if not group.released)
-
-    def unended(self) -> list[Any]:
-        """The refs of the groups that have not ended."""
-        return [group.ref for group in self.groups.values() if not group.ended]
-
-    def calls_out(self) -> list[str]:
-        """The called children that are not decided."""
-        return [child_id for child_id, decided in self._calls.items() if not decided]

@@ -33,7 +33,7 @@ class Emission:
     until: Callable[[Any], Any] | None = None
 
 
-def snapshot(  # noqa: PLR0913 - one argument per field that changes
+def snapshot(
     emission: Emission,
     given: Execution,
     index: int | None,

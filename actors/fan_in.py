@@ -348,5 +348,3 @@ class FanIn:
             error.add_note(f"{dropped} more children failed; keep=False keeps the first ones only")
         self.result = GroupResult(outputs, executions, error)
         return self.result
-
-

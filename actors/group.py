@@ -97,7 +97,7 @@ class CorrelationGroupActor(ProtocolActor):
         decided: Resolved with the result, once.
     """
 
-    def __init__(  # noqa: PLR0913 - what a group is
+    def __init__(
         self,
         environment: Environment,
         emission: Emission,

@@ -516,4 +516,3 @@ GroupMessage: TypeAlias = (
     | LeaveReaders
     | Forget
 )
-

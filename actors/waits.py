@@ -31,9 +31,9 @@ class Node(Protocol):
     """A live execution, as the graph sees it."""
 
     @property
-    def parent_id(self) -> str | None: ...  # noqa: D102
+    def parent_id(self) -> str | None: ...
     @property
-    def group_id(self) -> str | None: ...  # noqa: D102
+    def group_id(self) -> str | None: ...
 
 
 @define(eq=False)

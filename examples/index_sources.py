@@ -22,7 +22,20 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from orchestrator import ActionRegistry, Orchestrator, Task
+from orchestrator import (
+    ORCHESTRATOR_CONTEXT_KEY,
+    ActionRegistry,
+    ExecutionContext,
+    Orchestrator,
+    Task,
+)
+from runtime.cli import main
+
+try:
+    from rich.console import Console
+    from rich.table import Table
+except ImportError:
+    Table = None
 
 COUNTS = ("classes", "functions", "lines")
 LARGEST = 10  # modules in the table
@@ -32,13 +45,12 @@ actions = ActionRegistry()
 
 
 @actions.register("sources:index")
-def index(root: str | None = None) -> dict[str, Any]:
+def index(context: ExecutionContext, root: str | None = None) -> dict[str, Any]:
     """Count what the Python files below *root* hold, by default those of the standard library."""
     top = Path(sysconfig.get_path("stdlib") if root is None else root)
     files = sorted(find_sources(top))
-    orchestrator = Orchestrator.from_context()
-    assert orchestrator is not None, "this is an action: a runtime calls it"
 
+    orchestrator: Orchestrator = context[ORCHESTRATOR_CONTEXT_KEY]
     template = Task("sources:parse", {"root": str(top), "file": "${file}"})
     group = orchestrator.emit_for_each(files, "file", template)
     results = orchestrator.await_group(group, return_exceptions=True)
@@ -94,11 +106,12 @@ def merge(files: list[str], results: list[Any]) -> dict[str, Any]:
 
 def table(summary: dict[str, Any]) -> str:
     """The summary for people."""
-    rows = [("largest modules", *COUNTS)]
     everything = {"module": f"all {summary['modules']} modules", **summary}
-    for module in [*summary["largest"], everything]:
-        rows.append((module["module"], *(f"{module[count]:,}" for count in COUNTS)))
-    lines = [drawn(rows)]
+    rows = [
+        (module["module"], *(f"{module[count]:,}" for count in COUNTS))
+        for module in [*summary["largest"], everything]
+    ]
+    lines = [drawn([("largest modules", *COUNTS), *rows])]
     if summary["failed"]:
         lines.append(f"{len(summary['failed'])} files could not be parsed:")
     lines += [f"  {failure['module']}: {failure['error']}" for failure in summary["failed"]]
@@ -107,14 +120,12 @@ def table(summary: dict[str, Any]) -> str:
 
 def drawn(rows: list[tuple[str, ...]]) -> str:
     """Rows as a table, the first its head and the last its foot: by rich where it is installed."""
-    try:
-        from rich.console import Console
-        from rich.table import Table
-    except ImportError:
+    if Table is None:
         widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
         return "\n".join(
-            f"{name:{widths[0]}}" + "".join(f"{n:>{w + 2}}" for n, w in zip(numbers, widths[1:]))
-            for name, *numbers in rows
+            name.ljust(widths[0])
+            + "".join(text.rjust(2 + width) for text, width in zip(row, widths[1:], strict=True))
+            for name, *row in rows
         )
     result = Table(show_footer=True)
     for place, (head, foot) in enumerate(zip(rows[0], rows[-1], strict=True)):
@@ -128,6 +139,4 @@ def drawn(rows: list[tuple[str, ...]]) -> str:
 
 
 if __name__ == "__main__":
-    from runtime.cli import main
-
     sys.exit(main(["run", "examples.index_sources:actions", "sources:index"]))

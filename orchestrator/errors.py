@@ -338,7 +338,7 @@ class CloseTimeoutError(OrchestratorError, TimeoutError):
         )
 
 
-class Cancelled(BaseException):  # noqa: N818 - not an error: the unwinding of cancelled code
+class Cancelled(BaseException):
     """Raised by every wait and emit inside a cancelled execution, at once and ever again.
 
     A `BaseException`, so that no ``except Exception`` swallows it: let it pass. Everyone else is

@@ -27,7 +27,7 @@ def replace_id_source(source: Callable[[], str] | None) -> Callable[[], str] | N
 
     Not for applications: a simulation makes its ids the same in every run.
     """
-    global _replacement  # noqa: PLW0603 - one process-wide source is the point
+    global _replacement
     previous, _replacement = _replacement, source
     return previous
 

@@ -154,13 +154,13 @@ class Retry:
         try:
             seconds = self.delay * self.multiplier ** (attempts - 1)
         except OverflowError:
-            seconds = math.inf
+            seconds = math.inf if self.delay else 0.0
         if self.max_delay is not None:
             seconds = min(seconds, self.max_delay)
         return seconds * (1.0 - self.jitter * random)
 
 
-def _is_retry(_instance: object, _attribute: object, value: object) -> None:
+def _is_retry(_instance: object, _attribute: object, value: Any) -> None:
     if value is not None and not isinstance(value, Retry):
         message = f"retry must be a Retry or None, not {excerpt(value)}"
         raise TypeError(message)

@@ -1,0 +1,150 @@
+"""What the allocator knows of all executions and groups of its runtime, and what it counts."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+from actors.admission import Admission
+from actors.emission import Emission, snapshot
+from actors.environment import Environment
+from actors.execution import ExecutionActor
+from actors.live import GroupEntry, Live, OpenGroup, Phase
+from actors.messages import Drain
+from actors.protocol_actor import ProtocolActor
+from actors.ready import Queued
+from actors.stats import Stats
+from actors.system import Future, dropped_waiters
+from actors.waits import GroupNode, WaitGraph
+from orchestrator.registry import Action
+from orchestrator.values import Execution, ExecutionState
+
+__all__ = ["AllocatorRecord"]
+
+
+class AllocatorRecord(ProtocolActor):
+    """The state of the allocator: the part that every other part of it reads and writes.
+
+    Args:
+        environment: The runtime's.
+        workers: How many blocking actions may run their code at once.
+        directory: Groups that can be awaited, by id; written by this actor's turns alone, read by
+            anyone.
+    """
+
+    def __init__(
+        self, environment: Environment, workers: int, directory: dict[str, GroupEntry]
+    ) -> None:
+        super().__init__()
+        self._environment = environment
+        self._admission = Admission(workers)
+        self._directory = directory
+        self._live: dict[str, Live] = {}
+        self._open: dict[str, OpenGroup] = {}
+        self._nodes: dict[str, GroupNode] = {}
+        self._graph = WaitGraph(self._live, self._nodes)
+        self._seq = 0
+        self._counts = [0] * len(Phase)
+        self._ended: Counter[ExecutionState] = Counter()
+        self._emitted = 0
+        self._queued_since: dict[Queued, float] = {}
+        self._draining = False
+        self._drains: list[Drain] = []
+        self._rate_timer: Any = None
+
+    def _incarnate(
+        self,
+        emission: Emission,
+        child: Execution,
+        action: Action,
+        index: int | None,
+        reply: Future[Execution] | None = None,
+        scope: Any = None,
+        over: Future[None] | None = None,
+        scheduled_at: float | None = None,
+    ) -> Live:
+        now = self._environment.clock.now() if scheduled_at is None else scheduled_at
+        ref = self._environment.system.spawn(
+            ExecutionActor,
+            self._environment,
+            emission,
+            child,
+            action,
+            index,
+            now,
+            reply,
+            scope,
+            over,
+            admitted=scheduled_at is not None,
+        )
+        live = Live(
+            action,
+            needs_worker=not action.is_async,
+            needs_slot=action.max_concurrency is not None,
+            ref=ref,
+            emission=emission,
+            execution_id=child.id,
+            index=index,
+            parent_id=emission.parent_id,
+            group_id=emission.group_id,
+            can_expire=emission.deadline is not None or emission.own_timeout is not None,
+            priority=emission.priority if child.priority is None else child.priority,
+        )
+        self._live[child.id] = live
+        if emission.group_id is not None:
+            self._open[emission.group_id].live[child.id] = live
+        if scheduled_at is None:
+            self._emitted += 1
+            self._counts[Phase.PENDING] += 1
+            if self._environment.publisher.active:
+                self._publish_scheduled(emission, child, index, now)
+        return live
+
+    def _publish_scheduled(
+        self, emission: Emission, child: Execution, index: int | None, now: float
+    ) -> None:
+        execution = snapshot(emission, child, index, ExecutionState.SCHEDULED, scheduled_at=now)
+        self._environment.publisher.changed(execution, ExecutionState.PENDING, now)
+
+    def _queue(self, live: Live, *, new_root: bool) -> None:
+        live.queued = self._queued(live.emission, live.priority, live, (0,), new_root=new_root)
+        self._admission.push(live.action, live.queued)
+
+    def _queued(
+        self,
+        emission: Emission,
+        priority: int,
+        payload: Any,
+        indexes: Sequence[int],
+        *,
+        new_root: bool = False,
+    ) -> Queued:
+        self._seq += 1
+        queued = Queued(
+            priority, emission.process.id, emission.depth, self._seq, new_root, payload, indexes
+        )
+        self._queued_since[queued] = self._environment.clock.now()
+        return queued
+
+    def _count(self, live: Live, phase: Phase) -> None:
+        self._counts[live.phase] -= 1
+        self._counts[phase] += 1
+        live.phase = phase
+
+    def _stats(self) -> Stats:
+        counts, ended = self._counts, self._ended
+        oldest = min(self._queued_since.values(), default=None)
+        return Stats(
+            pending=counts[Phase.PENDING],
+            running=counts[Phase.RUNNING],
+            waiting=counts[Phase.WAITING],
+            cancelling=counts[Phase.CANCELLING],
+            completed=ended[ExecutionState.COMPLETED],
+            failed=ended[ExecutionState.FAILED],
+            cancelled=ended[ExecutionState.CANCELLED],
+            emitted=self._emitted,
+            queue_age=0.0 if oldest is None else max(0.0, self._environment.clock.now() - oldest),
+            dropped_waiters=dropped_waiters(),
+            dead_letters=self._environment.system.dead_letters,
+        )

@@ -1,0 +1,153 @@
+"""What an execution is, and what it shows of itself."""
+
+from __future__ import annotations
+
+import enum
+from typing import TYPE_CHECKING, Any
+
+from actors.emission import Emission, snapshot
+from actors.environment import Environment
+from actors.messages import AttemptEnded
+from actors.protocol_actor import ProtocolActor
+from actors.system import Future
+from orchestrator.errors import ExecutionTimeoutError
+from orchestrator.registry import Action
+from orchestrator.values import Execution, ExecutionState
+
+if TYPE_CHECKING:
+    from actors.attempt import Attempt
+    from actors.below import Below
+    from actors.resume import PendingOutput
+
+__all__ = ["ExecutionRecord", "Phase"]
+
+_RUNNING = ExecutionState.RUNNING
+_SCHEDULED = ExecutionState.SCHEDULED
+
+
+class Phase(enum.Enum):
+    """Where the current attempt is."""
+
+    QUEUED = enum.auto()  # no attempt: slots are waited for
+    CODE = enum.auto()  # its code may be running
+    BELOW = enum.auto()  # it has returned a value: what it emitted has to end
+    MERGING = enum.auto()  # reducers run
+    FAILING = enum.auto()  # it has failed: what is below it is cancelled and has to end
+    PAUSE = enum.auto()  # between two attempts
+
+
+class ExecutionRecord(ProtocolActor):
+    """The state of one execution: the part of its actor that every other part reads.
+
+    Args:
+        environment: The runtime's.
+        emission: Where it comes from.
+        given: The execution as it was emitted.
+        action: What it runs.
+        index: Its place in its group.
+        scheduled_at: When it was queued.
+        reply: Resolved with its last snapshot; for roots and called children.
+        scope: Resolved with the attempt, where the caller's own code is the attempt.
+        over: Resolved when it has settled.
+        admitted: Its slots are taken: it starts at once, without a `Start`.
+    """
+
+    def __init__(
+        self,
+        environment: Environment,
+        emission: Emission,
+        given: Execution,
+        action: Action,
+        index: int | None,
+        scheduled_at: float,
+        reply: Future[Execution] | None = None,
+        scope: Future[Attempt] | None = None,
+        over: Future[None] | None = None,
+        *,
+        admitted: bool = False,
+    ) -> None:
+        super().__init__()
+        self._environment = environment
+        self._emission = emission
+        self._given = given
+        self._action = action
+        self._index = index
+        self._scheduled_at = scheduled_at
+        self._reply = reply
+        self._admitted = admitted
+        self._scope = scope
+        self._over = over
+        self._state = _SCHEDULED
+        self._phase = Phase.QUEUED
+        self._attempts = 0
+        self._attempt: Attempt | None = None
+        self._code_over = True
+        self._started_at: float | None = None
+        self._value: Any = None
+        self._pending: PendingOutput | None = None  # what groups are merged into
+        self._failure: AttemptEnded | None = None
+        self._timed_out: ExecutionTimeoutError | None = None
+        self._below: Below | None = None  # groups and calls; most executions have none
+        self._emitted_groups = 0
+        self._final: Execution | None = None
+        self._told_settled = False
+        self._has_slots = False  # whether the allocator counts it as running
+        self._timer: Any = None  # of the attempt, or of the pause after it
+        self._deadline_timer: Any = None
+        self._deadline = emission.deadline
+        if emission.own_timeout is not None:
+            own = environment.clock.now() + emission.own_timeout
+            self._deadline = own if self._deadline is None else min(own, self._deadline)
+
+    def view(self) -> Execution:
+        """The execution as it is now."""
+        if self._final is not None:
+            return self._final
+        started_at = self._started_at
+        if started_at is None and self._attempt is not None:
+            started_at = self._attempt.started_at
+        state = self._state
+        if state is _SCHEDULED and self._phase is Phase.CODE and started_at is not None:
+            state = _RUNNING  # nobody listened when it started
+        output = None if self._pending is None else self._pending.output
+        return self._snapshot(state, output=output, started_at=started_at)
+
+    def _enter(self, state: ExecutionState, at: float) -> None:
+        previous = self._state
+        if previous is state:
+            return
+        self._state = state
+        if self._environment.publisher.active:
+            self._environment.publisher.changed(self.view(), previous, at)
+
+    def _snapshot(
+        self,
+        state: ExecutionState,
+        *,
+        output: Any = None,
+        error: Exception | None = None,
+        started_at: float | None = None,
+        completed_at: float | None = None,
+    ) -> Execution:
+        return snapshot(
+            self._emission,
+            self._given,
+            self._index,
+            state,
+            output=output,
+            error=error,
+            attempts=self._attempts,
+            scheduled_at=self._scheduled_at,
+            started_at=self._started_at if started_at is None else started_at,
+            completed_at=completed_at,
+        )
+
+    def _publish_end(self, final: Execution, now: float) -> None:
+        previous = self._state
+        publisher = self._environment.publisher
+        if previous is _SCHEDULED and final.started_at is not None:
+            # It started before anybody listened: each change is told, in its order.
+            running = self._snapshot(_RUNNING, started_at=final.started_at)
+            publisher.changed(running, _SCHEDULED, final.started_at)
+            previous = _RUNNING
+        publisher.changed(final, previous, now)

@@ -1,0 +1,115 @@
+"""Who waits for whom: the part of the allocator that answers waits."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from actors.admission import Returning
+from actors.allocator_record import AllocatorRecord
+from actors.live import Live, OpenGroup, Phase
+from actors.messages import WaitBegan, WaitEnded, WaitHurried
+from actors.waits import Target
+from orchestrator.errors import DeadlockError
+from orchestrator.protocols import Subject
+
+__all__ = ["WaitKeeper"]
+
+
+class WaitKeeper(AllocatorRecord):
+    """Frees the slots of code that waits, gives them back, and refuses waits without an end."""
+
+    def _on_wait_began(self, message: WaitBegan) -> None:
+        wait = message.wait
+        live = self._live.get(wait.attempt.execution_id)
+        if live is None:
+            return
+        live.waits += 1
+        if message.subject is not None and self._would_deadlock(live, message):
+            return
+        if wait.main:
+            live.main_wait = wait
+            self._admission.free(live, worker_only=wait.worker_only)
+            if live.phase is Phase.RUNNING:
+                self._count(live, Phase.WAITING)
+
+    def _would_deadlock(self, live: Live, message: WaitBegan) -> bool:
+        """Enter the wait into the graph; refuse it where it could never end."""
+        assert message.subject is not None  # noqa: S101 - the caller looks
+        wait = message.wait
+        target = self._target(message.subject)
+        can_expire = message.can_expire or live.can_expire
+        cycle = self._graph.forbidden(live.execution_id, target, can_expire=can_expire)
+        if cycle is None and live.waits > 1:
+            self._graph.unblock(live.execution_id)  # several waits at once are no edges
+        elif cycle is None and wait.main and not can_expire:
+            cycle = self._graph.block(live.execution_id, target)
+        if cycle is not None:
+            wait.refuse(DeadlockError(cycle))
+        return cycle is not None
+
+    def _target(self, subject: Subject) -> Target:
+        match subject.kind:
+            case "execution":
+                return Target(executions=(subject.id,))
+            case "resume":
+                return Target(
+                    tuple(
+                        group_id
+                        for group_id, node in self._nodes.items()
+                        if node.parent_id == subject.id and not self._has_decided(group_id)
+                    )
+                )
+            case _:
+                return Target((subject.id,))
+
+    def _has_decided(self, group_id: str) -> bool:
+        entry = self._directory.get(group_id)
+        return entry is None or entry.decided.done()
+
+    def _break_cycles(self, group_id: str) -> None:
+        """Refuse a waiter of every cycle that a change of the group has closed."""
+        while (found := self._graph.member_ended(group_id)) is not None:
+            if not self._refuse_one(found[1]):
+                return
+
+    def _refuse_one(self, cycle: Sequence[str]) -> bool:
+        """Break a cycle that closed without a new wait: one of its waiters is told."""
+        for name in cycle:
+            live = self._live.get(name)
+            if live is not None and live.main_wait is not None:
+                self._graph.unblock(name)
+                live.main_wait.refuse(DeadlockError(tuple(cycle)))
+                return True
+        return False
+
+    def _on_wait_ended(self, message: WaitEnded) -> None:
+        wait = message.wait
+        live = self._live.get(wait.attempt.execution_id)
+        if live is None:
+            wait.grant()
+            return
+        live.waits -= 1
+        if not wait.main:
+            return
+        live.main_wait = None
+        self._graph.unblock(live.execution_id)
+        if live.phase is Phase.WAITING:
+            self._count(live, Phase.RUNNING)
+        wait.returning = Returning(live, wait)
+        if live.phase is Phase.CANCELLING:
+            self._admission.take(live)  # its code only unwinds
+            wait.grant()
+        elif self._admission.comes_back(wait.returning):
+            wait.grant()
+
+    def _on_wait_hurried(self, message: WaitHurried) -> None:
+        wait = message.wait
+        if wait.returning is not None and self._admission.hurry(
+            wait.returning, unwinding=message.unwinding
+        ):
+            wait.grant()
+
+    def _member_ended(self, group: OpenGroup) -> None:
+        group.node.out -= 1
+        if group.node.blocked:
+            self._break_cycles(group.node.group_id)
