@@ -353,7 +353,7 @@ class ExecutionActor(ParentActor):
         assert failure is not None  # noqa: S101 - what brought us here
         self._decide(_FAILED, error=failure.error, traceback=failure.traceback)
 
-    def _decide(
+    def _decide(  # noqa: C901 - all that an end means, in its order
         self,
         state: ExecutionState,
         *,

@@ -135,7 +135,7 @@ class CorrelationGroupActor(ProtocolActor):
             self._decide(self._fan_in.seal())
             self._progress()
 
-    def on_receive(self, message: GroupMessage) -> None:
+    def on_receive(self, message: GroupMessage) -> None:  # noqa: C901, PLR0912 - an index
         """The group's protocol."""
         match message:
             case ChildFinished():

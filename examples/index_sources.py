@@ -32,10 +32,10 @@ from orchestrator import (
 from runtime.cli import main
 
 try:
-    from rich.console import Console
-    from rich.table import Table
-except ImportError:
-    Table = None
+    import rich.console
+    import rich.table
+except ImportError:  # an extra that draws better tables
+    rich = None  # type: ignore[assignment]
 
 COUNTS = ("classes", "functions", "lines")
 LARGEST = 10  # modules in the table
@@ -120,22 +120,23 @@ def table(summary: dict[str, Any]) -> str:
 
 def drawn(rows: list[tuple[str, ...]]) -> str:
     """Rows as a table, the first its head and the last its foot: by rich where it is installed."""
-    if Table is None:
+    if rich is None:
         widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
         return "\n".join(
             name.ljust(widths[0])
             + "".join(text.rjust(2 + width) for text, width in zip(row, widths[1:], strict=True))
             for name, *row in rows
         )
-    result = Table(show_footer=True)
+    result = rich.table.Table(show_footer=True)
     for place, (head, foot) in enumerate(zip(rows[0], rows[-1], strict=True)):
         result.add_column(head, foot, justify="right" if place else "left", overflow="fold")
     for row in rows[1:-1]:
         result.add_row(*row)
     # Made into text here and printed by the caller, so that it stands above a progress bar.
-    console = Console(file=io.StringIO(), force_terminal=sys.stderr.isatty())
-    console.print(result)
-    return console.file.getvalue().rstrip()
+    console = rich.console.Console(file=io.StringIO(), force_terminal=sys.stderr.isatty())
+    with console.capture() as text:
+        console.print(result)
+    return text.get().rstrip()
 
 
 if __name__ == "__main__":

@@ -29,7 +29,9 @@ __all__ = ["adapt", "wait_for", "wait_for_async"]
 T = TypeVar("T")
 
 _FOUR = ("emit_executions", "wait_for_unblock", "await_group", "schedule_execution")
-_ALL = tuple(name for name, _ in inspect.getmembers(FullRuntime, inspect.isfunction) if name[0] != "_")
+_ALL = tuple(
+    name for name, _ in inspect.getmembers(FullRuntime, inspect.isfunction) if name[0] != "_"
+)
 
 
 def adapt(runtime: Runtime | None) -> FullRuntime:
@@ -44,7 +46,10 @@ def adapt(runtime: Runtime | None) -> FullRuntime:
         raise NotInitialisedError(message)
     missing = [name for name in _FOUR if not callable(getattr(runtime, name, None))]
     if missing:
-        message = f"a runtime has the methods {', '.join(_FOUR)}; {excerpt(runtime)} lacks {', '.join(missing)}"
+        message = (
+            f"a runtime has the methods {', '.join(_FOUR)}; {excerpt(runtime)} lacks"
+            f" {', '.join(missing)}"
+        )
         raise TypeError(message)
     if all(callable(getattr(runtime, name, None)) for name in _ALL):
         return runtime  # type: ignore[return-value]

@@ -32,7 +32,7 @@ class AsyncOrchestrator:
     @classmethod
     def _over(cls, core: Core) -> Self:
         orchestrator = cls.__new__(cls)
-        orchestrator._core = core
+        orchestrator._core = core  # noqa: SLF001 - its own
         return orchestrator
 
     @classmethod
@@ -54,9 +54,7 @@ class AsyncOrchestrator:
         if rules.max_in_flight is not None:
             children = Children(_iterator(items), expansion.child, in_task=True)
             return await _answer(self._core.emit_lazily(children, rules, expansion, template))
-        return await _answer(
-            self._core.emit_items(await _read(items), expansion, template, rules)
-        )
+        return await _answer(self._core.emit_items(await _read(items), expansion, template, rules))
 
     async def emit_children(
         self, children: Iterable[Execution] | AsyncIterable[Execution], **policy: Any
@@ -108,9 +106,7 @@ class AsyncOrchestrator:
                 raise
         return core.called(ended)
 
-    def as_completed(
-        self, group_id: str, timeout: float | None = None
-    ) -> AsyncIterator[Execution]:
+    def as_completed(self, group_id: str, timeout: float | None = None) -> AsyncIterator[Execution]:
         """As `Orchestrator.as_completed`, for ``async for``."""
         seconds = checked_timeout(timeout)
         runtime = self._core.runtime

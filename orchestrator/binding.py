@@ -116,13 +116,12 @@ class Binder:
     def _misfit(self, given: Any, problem: str) -> InvalidInputError:
         parameter = ""
         if isinstance(given, Mapping):
-            missing = [name for name in self._free.parameters if name in self._required - set(given)]
+            lacking = self._required - set(given)
+            missing = [name for name in self._free.parameters if name in lacking]
             unknown = [name for name in given if name not in self._allowed]
             parameter = ", ".join(map(str, missing or unknown))
         elif given is None:
-            parameter = ", ".join(
-                name for name in self._free.parameters if name in self._required
-            )
+            parameter = ", ".join(name for name in self._free.parameters if name in self._required)
         return InvalidInputError(
             problem,
             action=self.action,
@@ -199,9 +198,8 @@ def _annotations(function: Callable[..., Any]) -> dict[str, Any]:
 
 def _record_class(annotation: Any) -> type | None:
     """The attrs or dataclass class in *annotation* (``C`` or ``C | None``), or ``None``."""
-    options = [
-        option for option in typing.get_args(annotation) or (annotation,) if option is not type(None)
-    ]
+    parts = typing.get_args(annotation) or (annotation,)
+    options = [part for part in parts if part is not type(None)]
     if len(options) != 1 or not isinstance(options[0], type):
         return None
     if typing.get_origin(annotation) not in (None, typing.Union, _UNION):

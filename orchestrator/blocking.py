@@ -5,7 +5,7 @@ from __future__ import annotations
 from asyncio import _get_running_loop
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 from orchestrator.checks import checked_timeout
 from orchestrator.context import ORCHESTRATOR_CONTEXT_KEY, ExecutionContext, peek_context
@@ -13,9 +13,6 @@ from orchestrator.core import Children, Core, checked_items
 from orchestrator.errors import AwaitTimeoutError, BlockingCallError
 from orchestrator.protocols import Runtime, Subject
 from orchestrator.values import Execution, GroupPolicy, Task
-
-if TYPE_CHECKING:
-    from orchestrator.asynchronous import AsyncOrchestrator
 
 __all__ = ["Orchestrator", "refuse_on_loop"]
 
@@ -43,7 +40,7 @@ class Orchestrator:
     @classmethod
     def _over(cls, core: Core) -> Self:
         orchestrator = cls.__new__(cls)
-        orchestrator._core = core
+        orchestrator._core = core  # noqa: SLF001 - its own
         return orchestrator
 
     @classmethod
@@ -52,9 +49,7 @@ class Orchestrator:
         core = core_of(context)
         return None if core is None else cls._over(core)
 
-    def emit_for_each(
-        self, items: Iterable[Any], as_: str, template: Task, **policy: Any
-    ) -> str:
+    def emit_for_each(self, items: Iterable[Any], as_: str, template: Task, **policy: Any) -> str:
         """Emit one child of *template* for each of *items*; the id of their group.
 
         The item is the child's input, or what ``${as_.key[0].field}`` in the template's input
@@ -318,10 +313,3 @@ def core_of(context: Mapping[str, Any] | None) -> Core | None:
     if isinstance(context, ExecutionContext):
         return Core(core.runtime, context)
     return core
-
-
-def faces(core: Core) -> tuple[Orchestrator, AsyncOrchestrator]:
-    """Both faces of one core."""
-    from orchestrator.asynchronous import AsyncOrchestrator  # noqa: PLC0415 - each names the other
-
-    return Orchestrator._over(core), AsyncOrchestrator._over(core)

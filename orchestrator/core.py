@@ -137,7 +137,9 @@ class Core:
         """Check the arguments of an `emit_for_each`."""
         context = self.context()
         if not isinstance(template, Task):
-            message = f"template must be a Task, not {excerpt(template)}; write Task('service:method')"
+            message = (
+                f"template must be a Task, not {excerpt(template)}; write Task('service:method')"
+            )
             raise TypeError(message)
         if not template.action:
             message = "the template has no action; write Task('service:method', ...)"

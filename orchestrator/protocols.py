@@ -22,7 +22,7 @@ T_co = TypeVar("T_co", covariant=True)
 
 
 class Future(Protocol[T_co]):
-    """Pykka's interface of a future. One with `add_done_callback` is waited for without a thread."""
+    """Pykka's interface of a future; one with `add_done_callback` costs no thread to wait for."""
 
     def get(self, *, timeout: float | None = None) -> T_co:
         """Wait *timeout* seconds for the value, or raise `pykka.Timeout`."""

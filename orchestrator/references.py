@@ -65,7 +65,9 @@ def _compile_text(text: str) -> Resolver | None:
         if match.group() == "$${":
             parts.append("${")
         elif match.group(1) is None:
-            message = f"unclosed reference in {excerpt(text)}; write ${{name}}, or $${{ for a plain ${{"
+            message = (
+                f"unclosed reference in {excerpt(text)}; write ${{name}}, or $${{ for a plain ${{"
+            )
             raise InvalidInputError(message)
         else:
             parts.append(_compile_path(match.group(1).strip()))
@@ -108,7 +110,10 @@ def _compile_path(path: str) -> Resolver:
         try:
             value = lookup(name)
         except KeyError:
-            message = f"{reference} leads nowhere: there is no {name!r} in the data of the child or its parent"
+            message = (
+                f"{reference} leads nowhere: there is no {name!r} in the data of the child or its"
+                " parent"
+            )
             raise InvalidInputError(message) from None
         walked = name
         for step in steps:
@@ -156,7 +161,5 @@ def _field_names(kind: type) -> frozenset[str]:
     else:
         names = []
     return frozenset(
-        name
-        for name in names
-        if not isinstance(inspect.getattr_static(kind, name, None), property)
+        name for name in names if not isinstance(inspect.getattr_static(kind, name, None), property)
     )

@@ -54,7 +54,5 @@ def with_tasks(process: Process, prefix: str, template: Task, count: int | None)
     if isinstance(tasks, _Tasks):
         before = tasks.derived.get(prefix, (template, 0))[1]
         most = None if count is None or before is None else max(count, before)
-        return Process(
-            process.id, _Tasks(tasks.base, {**tasks.derived, prefix: (template, most)})
-        )
+        return Process(process.id, _Tasks(tasks.base, {**tasks.derived, prefix: (template, most)}))
     return Process(process.id, _Tasks(tasks, {prefix: (template, count)}))

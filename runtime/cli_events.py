@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-import traceback
 from typing import Any
 
+from runtime.cli_streams import described
 from runtime.subscriptions import EventsLost, ExecutionEvent
 
 __all__ = ["EventLog"]
@@ -19,7 +19,8 @@ class EventLog:
 
     Every line has ``at`` (seconds since the first event), ``id``, ``action``, ``state``,
     ``previous``, ``parent_id``, ``group_id``, ``index``, ``task_id``, ``attempts`` and ``error``
-    (``null``, or its type and text). Where events were lost, a line has ``lost`` alone.
+    (``null``, or its type and message in one string). Where events were lost, a line has ``lost``
+    alone: how many.
 
     Raises:
         OSError: the file can't be opened. What it held before is gone.
@@ -80,8 +81,5 @@ def _record(event: ExecutionEvent, start: float) -> dict[str, Any]:
         "index": execution.index,
         "task_id": execution.task_id,
         "attempts": execution.attempts,
-        "error": None
-        if error is None
-        # Unlike str(), it copes with a __str__ that raises.
-        else "".join(traceback.format_exception_only(error)).strip(),
+        "error": None if error is None else described(error),
     }

@@ -19,6 +19,7 @@ from typing import Any, NoReturn
 from orchestrator.errors import InvalidInputError, UnknownActionError
 from orchestrator.registry import Action, ActionRegistry
 from orchestrator.texts import excerpt
+from runtime.cli_streams import described
 
 __all__ = ["UsageError", "find_action", "load_registry", "read_input"]
 
@@ -54,7 +55,7 @@ def load_registry(target: str) -> ActionRegistry:
             message = f"{owner!r} has no attribute {part!r}; {_hint(found, part)}"
             raise UsageError(message) from None
         except Exception as error:
-            message = f"reading {part!r} of {module_name!r} raised {_described(error)}"
+            message = f"reading {part!r} of {module_name!r} raised {described(error)}"
             raise UsageError(message) from error
     if not isinstance(found, ActionRegistry):
         kind = "the class, not an instance" if found is ActionRegistry else _kind(found)
@@ -146,7 +147,7 @@ def _import(name: str) -> ModuleType:
 
 def _import_failed(name: str, error: BaseException) -> UsageError:
     own = traceback.format_exception(type(error), error, _frames_of_the_module(error.__traceback__))
-    return UsageError(f"module {name!r} raised {_described(error)} on import:\n{''.join(own)}")
+    return UsageError(f"module {name!r} raised {described(error)} on import:\n{''.join(own)}")
 
 
 def _frames_of_the_module(trace: TracebackType | None) -> TracebackType | None:
@@ -178,10 +179,6 @@ def _is_registry(value: object) -> bool:
 
 def _kind(value: object) -> str:
     return f"of type {type(value).__qualname__}: {excerpt(value)}"
-
-
-def _described(error: BaseException) -> str:
-    return "".join(traceback.format_exception_only(error)).strip().splitlines()[-1]
 
 
 def _reason(error: BaseException) -> str:

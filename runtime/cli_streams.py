@@ -12,7 +12,7 @@ from typing import Any, NoReturn, Self, TextIO
 
 from orchestrator.texts import excerpt
 
-__all__ = ["Stdout", "as_json", "say"]
+__all__ = ["Stdout", "as_json", "described", "say"]
 
 _STDOUT, _STDERR = 1, 2
 
@@ -22,6 +22,15 @@ def say(text: str) -> None:
     with suppress(OSError, ValueError):  # the reader has gone; user code has closed it
         sys.stderr.write(f"{text}\n")
         sys.stderr.flush()
+
+
+def described(error: BaseException) -> str:
+    """Type and message in one line or more, whatever its ``__str__`` does."""
+    try:
+        text = str(error)
+    except Exception as problem:  # noqa: BLE001 - a user's __str__ may raise anything
+        text = f"its __str__ raised {type(problem).__name__}"
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
 class Stdout:
@@ -108,6 +117,6 @@ def _occupy_descriptors() -> None:
         except OSError:
             os.open(os.devnull, os.O_RDWR)  # gets the lowest number that is free: this one
     if sys.stdout is None:
-        sys.stdout = io.TextIOWrapper(io.FileIO(_STDOUT, "w", closefd=False))  # type: ignore[unreachable]
+        sys.stdout = io.TextIOWrapper(io.FileIO(_STDOUT, "w", closefd=False))
     if sys.stderr is None:
-        sys.stderr = io.TextIOWrapper(io.FileIO(_STDERR, "w", closefd=False))  # type: ignore[unreachable]
+        sys.stderr = io.TextIOWrapper(io.FileIO(_STDERR, "w", closefd=False))

@@ -6,6 +6,7 @@ at once do no harm: both return when everything is over.
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import threading
 import traceback
@@ -45,7 +46,7 @@ class Closing:
 
     def drain(self, *, cancel: bool) -> Future[None]:
         """Take no more roots; resolved when nothing is left to run."""
-        reply: Reply[None] = Reply(lambda: Drained())
+        reply: Reply[None] = Reply(Drained)
         ask(self.environment.allocator, Drain(reply, cancel, "its runtime was closed"))
         return reply
 
@@ -57,12 +58,10 @@ class Closing:
         """
         clock = self.environment.clock
         if self.stats is None:
-            reply: Reply[Stats] = Reply(lambda: Drained())
+            reply: Reply[Stats] = Reply(Drained)
             ask(self.environment.allocator, ReadStats(reply))
-            try:
+            with contextlib.suppress(Drained):  # another close has stopped the actors
                 self.stats = reply.get()
-            except Drained:  # another close has stopped the actors; it has set them
-                pass
 
         def left() -> float | None:
             return None if deadline is None else max(0.0, deadline - clock.now())

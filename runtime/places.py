@@ -91,7 +91,7 @@ class Places:
                 value = attempt.action.function(*args, **kwargs)
             if value.__class__ is CoroutineType:
                 value.close()
-                raise _undeclared(attempt)
+                return _failed(attempt, _undeclared(attempt))
             if attempt.until is not None and not attempt.until(value):
                 return _rejected(attempt, value)
         except BaseException as raised:  # noqa: BLE001 - it is the attempt's end

@@ -239,9 +239,20 @@ def quiet(stats: Any) -> bool:
     return (stats.pending, stats.running, stats.waiting, stats.cancelling) == (0, 0, 0, 0)
 
 
-def in_thread(function: Callable[[], T]) -> Future[T]:
-    """Run *function* on a daemon thread of its own; read it with ``.result(LIMIT)``."""
-    future: Future[T] = Future()
+class Running(Future[T]):
+    """What a thread of a test's own comes to: ``.result(LIMIT)``, or awaited."""
+
+    def __await__(self) -> Generator[Any, None, T]:
+        try:
+            asyncio.get_running_loop()
+        except RuntimeError:
+            return self.result(LIMIT)
+        return (yield from asyncio.wait_for(asyncio.wrap_future(self), LIMIT).__await__())
+
+
+def in_thread(function: Callable[[], T]) -> Running[T]:
+    """Run *function* on a daemon thread of its own."""
+    future: Running[T] = Running()
 
     def run() -> None:
         try:

@@ -177,7 +177,7 @@ def test_the_groups_own_timeout_is_a_deadline_that_cancels_what_is_still_out(
         with pytest.raises(GroupTimeoutError) as caught:
             await orchestrator.await_group(group)
         with pytest.raises(GroupTimeoutError):
-            outside.result(LIMIT)
+            await outside
         error = caught.value
         assert isinstance(error, TimeoutError)
         assert error.group_id == group

@@ -144,7 +144,7 @@ def test_a_wait_that_timed_out_or_somebody_elses_wait_consumes_nothing(
             await orchestrator.await_group(group, 0)
         gate.open()
         other = in_thread(lambda: Orchestrator(runtime).await_group(group, LIMIT))
-        assert other.result(LIMIT) == [1]
+        assert await other == [1]
         assert await orchestrator.await_resume() == [1]
 
     run_body(body)
