@@ -214,19 +214,20 @@ class Admission:
         self.take(slots)
         return True
 
-    def next(self, now: float) -> Queued | None:
+    def next(self, now: float, *, async_too: bool = True) -> Queued | None:
         """The queued work that may start now and comes first; take one index from it.
 
-        Its slots are counted by `take`, its rate permit is reserved here.
+        Its slots are counted by `take`, its rate permit is reserved here. Work that needs no
+        worker can be left for later.
         """
         best: tuple[Any, Queued, _Lane] | None = None
         no_worker = self.busy >= self.workers or (
             bool(self._returning) and self._returning_workers()
         )
-        if no_worker and not self._free_lanes:
+        if no_worker and not (self._free_lanes and async_too):
             return None
         for lane in self._lanes.values():
-            if no_worker and lane.needs_worker:
+            if no_worker if lane.needs_worker else not async_too:
                 continue
             limited = lane.limited
             if limited is not None and (

@@ -56,7 +56,7 @@ from orchestrator.values import Execution, ExecutionState
 
 __all__ = ["AllocatorActor"]
 
-_STARTS_PER_TURN = 512  # an emit of a million async children must not hold up everything else
+_STARTS_PER_TURN = 256
 
 
 class AllocatorActor(Canceller):
@@ -111,7 +111,7 @@ class AllocatorActor(Canceller):
             case ReadStats():
                 message.reply.set(self._stats())
             case AdmitNext():
-                pass
+                self._admitting = False
             case _:
                 assert_never(message)
         self._admit()
@@ -242,12 +242,18 @@ class AllocatorActor(Canceller):
                 returning.handle.grant()
         now = self._environment.clock.now()
         for _ in range(_STARTS_PER_TURN):
-            queued = admission.next(now)
+            queued = admission.next(now, async_too=not self._admitting)
             if queued is None:
                 if admission.any_rated:
                     self._wait_for_rate(now)
                 return
             self._start_next(queued)
+        # The rest in a later turn: children that end at once never pile up, and a million starts
+        # hold up nobody.
+        self._admitting = True
+        self._environment.place.after_starts(self._admit_later)
+
+    def _admit_later(self) -> None:
         tell(self.actor_ref, AdmitNext())
 
     def _start_next(self, queued: Queued) -> None:

@@ -49,6 +49,7 @@ class AllocatorRecord(ProtocolActor):
         self._ended: Counter[ExecutionState] = Counter()
         self._emitted = 0
         self._queued_since: dict[Queued, float] = {}
+        self._admitting = False  # more async starts come in a later turn
         self._draining = False
         self._drains: list[Drain] = []
         self._rate_timer: Any = None

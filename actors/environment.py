@@ -25,6 +25,10 @@ class Place(Protocol):
         """Run the attempt's code soon; its actor hears of it by `AttemptEnded`. Never blocks."""
         ...
 
+    def after_starts(self, function: Callable[[], object]) -> None:
+        """Call *function* when the async attempts started so far have had their first step."""
+        ...
+
 
 class Publisher(Protocol):
     """Where changes of state are told."""

@@ -89,11 +89,12 @@ async def wait_for_async(future: Future[T], timeout: float | None, subject: Subj
             notify()
 
         threading.Thread(target=get, name="orchestrator-wait", daemon=True).start()
-    try:
+    with contextlib.suppress(TimeoutError):
         await asyncio.wait_for(done, timeout)
-    except TimeoutError:
+    try:
+        return future.get(timeout=0)  # a last look: it may be done, and its wake-up on the way
+    except pykka.Timeout:
         raise AwaitTimeoutError(str(subject), timeout or 0.0) from None
-    return wait_for(future, 0.0, subject)
 
 
 class _Adapter:

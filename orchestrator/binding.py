@@ -7,9 +7,11 @@ dataclass class is structured from a mapping by cattrs.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 import inspect
+import types
 import typing
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -193,7 +195,12 @@ def _annotations(function: Callable[..., Any]) -> dict[str, Any]:
     try:
         return typing.get_type_hints(inner)
     except Exception:  # noqa: BLE001 - names that exist for type checkers only: read what can be
-        return {}
+        hints: dict[str, Any] = {}
+        for name, annotation in getattr(inner, "__annotations__", {}).items():
+            one = types.SimpleNamespace(__annotations__={name: annotation})
+            with contextlib.suppress(Exception):
+                hints |= typing.get_type_hints(one, getattr(inner, "__globals__", None))
+        return hints
 
 
 def _record_class(annotation: Any) -> type | None:

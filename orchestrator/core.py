@@ -18,6 +18,7 @@ from orchestrator.adapting import adapt
 from orchestrator.context import ExecutionContext, current_context, peek_context, use_context
 from orchestrator.errors import (
     AwaitTimeoutError,
+    DuplicateExecutionError,
     ExecutionCancelledError,
     GroupFailedError,
     OrchestratorError,
@@ -215,6 +216,8 @@ class Core:
 
     def give_up(self, child: Execution, error: BaseException) -> None:
         """The caller leaves a call: cancel the child, nobody else could get its answer."""
+        if isinstance(error, DuplicateExecutionError):
+            return  # it was refused, and what runs under its id is another's
         reason = (
             f"its caller gave up after {error.timeout:g} s"
             if isinstance(error, AwaitTimeoutError)

@@ -163,12 +163,17 @@ class Run:
         self._inbox.put(ended)
 
     def _close(self, *, cancel: bool = False) -> None:
-        self._runtime.close(cancel=cancel)
-        self._inbox.put(Closed())
+        try:
+            self._runtime.close(cancel=cancel)
+        finally:  # whatever that raises, the main thread must not wait for ever
+            self._inbox.put(Closed())
 
     def _say_what_runs(self) -> None:
         """Name what the end waits for, unless that was said already."""
-        stats = self._runtime.stats()
+        try:
+            stats = self._runtime.stats()
+        except RuntimeClosedError:
+            return  # about to be over
         if not (stats.pending or stats.running or stats.waiting or stats.cancelling):
             text = "waiting for the last events to be written and for threads to end"
         else:

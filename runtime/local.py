@@ -132,12 +132,14 @@ class LocalRuntime(RuntimePort):
         """
         refuse_on_loop("LocalRuntime.run", "`await runtime.run_async(...)`")
         execution, action, seconds = self._root(target, input, timeout)
+        ended: Future[Execution] | None = None
         try:
             ended = self.submit_root(execution, action, timeout=seconds, context=context)
             handle = Handle(self, execution.id, ended)
             return handle.result()
         except BaseException:
-            self.cancel_root(execution.id, "its caller was interrupted")
+            if ended is None or not ended.done():  # else it was refused, and the id is another's
+                self.cancel_root(execution.id, "its caller was interrupted")
             raise
 
     async def run_async(
@@ -150,11 +152,13 @@ class LocalRuntime(RuntimePort):
     ) -> Any:
         """As `run`, awaited on any event loop; cancelled, it cancels what it started."""
         execution, action, seconds = self._root(target, input, timeout)
+        ended: Future[Execution] | None = None
         try:
             ended = self.submit_root(execution, action, timeout=seconds, context=context)
             return await Handle(self, execution.id, ended)
         except BaseException:
-            self.cancel_root(execution.id, "its caller was cancelled")
+            if ended is None or not ended.done():  # else it was refused, and the id is another's
+                self.cancel_root(execution.id, "its caller was cancelled")
             raise
 
     def spawn(
@@ -171,6 +175,8 @@ class LocalRuntime(RuntimePort):
         """
         execution, action, seconds = self._root(target, input, timeout)
         ended = self.submit_root(execution, action, timeout=seconds, context=context)
+        if isinstance(target, Execution):  # its id may be taken: the allocator has said so by then
+            self.stats()
         if ended.done() and error_of(ended) is not None:
             ended.get()  # refused: a copy of a running id, an execution that was run before
         return Handle(self, execution.id, ended)

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import contextvars
 import logging
 import threading
 from collections import deque
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeAlias
 
-from attrs import frozen
-
+from actors.attempt import Attempt
 from actors.system import Future
 from orchestrator.errors import RuntimeClosedError
 
@@ -19,51 +17,54 @@ __all__ = ["Loops"]
 
 _logger = logging.getLogger("runtime")
 
-Start: TypeAlias = Callable[[], Coroutine[Any, Any, None]]
-
-
-@frozen(eq=False)
-class _Start:
-    make: Start
-    variables: contextvars.Context
-    never_run: Callable[[BaseException], None]
+Run: TypeAlias = Callable[[Attempt], Coroutine[Any, Any, None]]
+NeverRun: TypeAlias = Callable[[Attempt, BaseException], None]
 
 
 class Loops:
-    """Starts coroutines on the runtime's loop, from any thread."""
+    """Starts the code of attempts on the runtime's loop, from any thread."""
 
     def __init__(self, name: str) -> None:
         self._name = name
+        self._run: Run
+        self._never_run: NeverRun
         self._loop: asyncio.AbstractEventLoop | None = None
         self._own: Future[asyncio.AbstractEventLoop] | None = None
         self._thread: threading.Thread | None = None
-        self._starts: deque[_Start] = deque()
+        self._starts: deque[Attempt | Callable[[], object]] = deque()
         self._wakes: deque[None] = deque()  # holds one item while a wake-up is on its way
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: dict[asyncio.Task[None], Attempt] = {}
+        self._on_done = self._note_end  # bound once, not once for every task
+
+    def serve(self, run: Run, never_run: NeverRun) -> None:
+        """Start attempts with *run*; *never_run* is told of those whose loop ended first."""
+        self._run = run
+        self._never_run = never_run
 
     def adopt(self, loop: asyncio.AbstractEventLoop) -> None:
         """Use the application's loop; before anything was started."""
         self._loop = loop
 
-    def start(
-        self,
-        make: Start,
-        variables: contextvars.Context,
-        never_run: Callable[[BaseException], None],
-    ) -> None:
-        """Run ``make()`` as a task in *variables*; *never_run* is told if its loop ends first."""
+    def start(self, attempt: Attempt) -> None:
+        """Run the attempt's code as a task, in a copy of its variables."""
         loop = self._loop or self._start_own()
-        start = _Start(make, variables, never_run)
         if asyncio._get_running_loop() is loop:  # noqa: SLF001 - the cheap public-by-use accessor
-            self._create(loop, start)
+            self._create(loop, attempt)
             return
-        self._starts.append(start)
-        if not self._wakes:
-            self._wakes.append(None)
-            try:
-                loop.call_soon_threadsafe(self._drain, loop)
-            except RuntimeError:
-                self._refuse_all()
+        self._starts.append(attempt)
+        self._wake(loop)
+
+    def _wake(self, loop: asyncio.AbstractEventLoop) -> bool:
+        """See that the loop takes in what was started; ``False`` if it has closed."""
+        if self._wakes:
+            return True
+        self._wakes.append(None)
+        try:
+            loop.call_soon_threadsafe(self._drain, loop)
+        except RuntimeError:
+            self._refuse_all()
+            return False
+        return True
 
     def call(self, loop: asyncio.AbstractEventLoop, function: Callable[..., Any]) -> None:
         """Call *function* on *loop* soon; nothing happens on one that has closed."""
@@ -72,16 +73,38 @@ class Loops:
         except RuntimeError:
             _logger.debug("the event loop of %r has closed", function)
 
+    def call_behind(self, function: Callable[[], object]) -> bool:
+        """Call *function* on the loop behind what was started so far; ``False`` without a loop."""
+        loop = self._loop
+        if loop is None or loop.is_closed():
+            return False
+        if asyncio._get_running_loop() is loop:  # noqa: SLF001 - as in `start`
+            loop.call_soon(function)
+            return True
+        self._starts.append(function)
+        return self._wake(loop)
+
     def _drain(self, loop: asyncio.AbstractEventLoop) -> None:
         self._wakes.clear()  # before the starts are taken: what comes later wakes again
         while self._starts:
-            self._create(loop, self._starts.popleft())
+            start = self._starts.popleft()
+            if isinstance(start, Attempt):
+                self._create(loop, start)
+            else:
+                loop.call_soon(start)
 
-    def _create(self, loop: asyncio.AbstractEventLoop, start: _Start) -> None:
-        task = loop.create_task(start.make(), context=start.variables)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-        task.add_done_callback(lambda done: _note_end(done, start))
+    def _create(self, loop: asyncio.AbstractEventLoop, attempt: Attempt) -> None:
+        task = loop.create_task(self._run(attempt), context=attempt.variables.copy())
+        self._tasks[task] = attempt
+        task.add_done_callback(self._on_done)
+
+    def _note_end(self, task: asyncio.Task[None]) -> None:
+        attempt = self._tasks.pop(task)
+        if task.cancelled():
+            error = asyncio.CancelledError("the task was cancelled before it began")
+            self._never_run(attempt, error)
+        elif task.exception() is not None:
+            _logger.error("a task of the runtime failed", exc_info=task.exception())
 
     def _refuse_all(self) -> None:
         self._wakes.clear()
@@ -90,7 +113,11 @@ class Loops:
                 "the event loop that this runtime was opened on has closed; open the runtime on"
                 " the loop that uses it, or without one"
             )
-            self._starts.popleft().never_run(error)
+            start = self._starts.popleft()
+            if isinstance(start, Attempt):
+                self._never_run(start, error)
+            else:
+                start()
 
     # The loop of one's own
 
@@ -136,10 +163,3 @@ class Loops:
         if thread is not threading.current_thread():
             thread.join(timeout)
         return not thread.is_alive()
-
-
-def _note_end(task: asyncio.Task[None], start: _Start) -> None:
-    if task.cancelled():
-        start.never_run(asyncio.CancelledError("the task was cancelled before it began"))
-    elif task.exception() is not None:
-        _logger.error("a task of the runtime failed", exc_info=task.exception())

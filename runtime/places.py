@@ -53,18 +53,20 @@ class Places:
         self._loops = loops
         self._processes = processes
         self._blocking = blocking
+        loops.serve(self._run_async, self._never_run)
         self.running: dict[Attempt, None] = {}  # attempts whose code has begun and not ended
 
     def start(self, attempt: Attempt) -> None:
         """Run the attempt's code soon. Never blocks."""
         if attempt.is_async:
-            self._loops.start(
-                functools.partial(self._run_async, attempt),
-                attempt.variables.copy(),
-                functools.partial(self._never_run, attempt),
-            )
+            self._loops.start(attempt)
         else:
             self._dispatcher.execute(functools.partial(self._run, attempt))
+
+    def after_starts(self, function: Callable[[], object]) -> None:
+        """Call *function* on the loop, behind the attempts started so far."""
+        if not self._loops.call_behind(function):
+            self._dispatcher.execute(function)
 
     # On a worker thread
 

@@ -196,6 +196,10 @@ class RuntimePort:
 
     def await_group(self, group_id: str) -> Future[GroupResult]:
         """The group's decision; `UnknownGroupError` at once for an unknown id."""
+        self.check()
+        attempt = current_attempt(self._environment)
+        if attempt is not None:
+            attempt.check()  # a cancelled emitter's groups are forgotten, but its wait is cancelled
         return self._group(group_id).decided
 
     def wait_for_unblock(self, execution_id: str) -> Future[Execution]:

@@ -50,7 +50,7 @@ class Totals:
         )
 
     def __str__(self) -> str:
-        rate = self.ended / self.seconds if self.seconds else 0.0
+        rate = (self.ended - self.cancelled) / self.seconds if self.seconds else 0.0
         digits = 0 if rate >= 100 else 1  # noqa: PLR2004 - three digits tell enough
         return (
             f"{self.children} {'child' if self.children == 1 else 'children'},"

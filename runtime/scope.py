@@ -16,7 +16,7 @@ from actors.system import Future
 from orchestrator.blocking import refuse_on_loop
 from orchestrator.context import ExecutionContext, current
 from orchestrator.core import output_of
-from orchestrator.errors import Cancelled
+from orchestrator.errors import Cancelled, ExecutionTimeoutError
 from orchestrator.registry import Action
 from orchestrator.values import Execution, ExecutionState
 
@@ -132,7 +132,8 @@ class Scope:
     def _conclude(self, attempt: Attempt, raised: BaseException | None) -> None:
         ended = self._ended.get()
         unwound = raised is None or isinstance(raised, Cancelled | asyncio.CancelledError)
-        if ended.state is ExecutionState.CANCELLED and unwound:
+        expired = isinstance(ended.error, ExecutionTimeoutError)
+        if unwound and (expired or ended.state is ExecutionState.CANCELLED):
             output_of(ended)
         if raised is None:
             output_of(ended)

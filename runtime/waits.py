@@ -177,7 +177,6 @@ class Waits:
     ) -> None:
         loop = asyncio.get_running_loop()
         waiter = LoopWaiter(loop)
-        back = LoopWaiter(loop)
         wake = functools.partial(waiter.wake, None)
         wait = Wait(attempt, wake, main=attempt.in_own_task())
         timer = None if timeout is None else loop.call_later(timeout, wake)
@@ -191,32 +190,35 @@ class Waits:
         except asyncio.CancelledError:
             # The task was cancelled, by its own code or with its execution. If the code may go on,
             # it needs its slot like any other that returns.
-            tell(self._environment.allocator, self._leave(wait, back))
-            if wait.main and attempt.holds_slots:
-                await self._come_back_async(wait, back)
+            await self._come_back_async(wait, loop)
+            raise
+        except BaseException:  # the coroutine is closed where it stands: it may not wait
+            tell(self._environment.allocator, WaitEnded(wait))
+            tell(self._environment.allocator, WaitHurried(wait, unwinding=True))
             raise
         else:
-            tell(self._environment.allocator, self._leave(wait, back))
+            await self._come_back_async(wait, loop)
         finally:
             if timer is not None:
                 timer.cancel()
             if future is not None:
                 future.remove_done_callback(waiter.wake)
             attempt.unwatch(wait)
-        if wait.main and attempt.holds_slots:
-            await self._come_back_async(wait, back)
         attempt.check()
         if wait.refused is not None:
             raise wait.refused
 
-    def _leave(self, wait: Wait, back: LoopWaiter) -> WaitEnded:
+    async def _come_back_async(self, wait: Wait, loop: asyncio.AbstractEventLoop) -> None:
+        allocator = self._environment.allocator
+        if not wait.main or not wait.attempt.holds_slots:
+            tell(allocator, WaitEnded(wait))
+            return
+        back = LoopWaiter(loop)
         wait.wake = functools.partial(back.wake, None)
-        return WaitEnded(wait)
-
-    async def _come_back_async(self, wait: Wait, back: LoopWaiter) -> None:
+        tell(allocator, WaitEnded(wait))
         try:
             while not wait.granted and wait.attempt.interruption is None:
                 await back.future
         finally:
             if not wait.granted:  # cancelled, perhaps once more: its code only unwinds
-                tell(self._environment.allocator, WaitHurried(wait, unwinding=True))
+                tell(allocator, WaitHurried(wait, unwinding=True))

@@ -30,7 +30,7 @@ class Home(Protocol):
     """Where an actor lives: what runs it, and who is told of its end."""
 
     @property
-    def dispatcher(self) -> Executor: ...
+    def execute(self) -> Callable[[Job], None]: ...
 
     def on_dead_letter(self) -> None:
         """Count a message that wanted no answer and reached a dead actor."""
@@ -91,9 +91,7 @@ class Mailbox:
 
     __slots__ = (
         "_closed",
-        "_execute",
         "_home",
-        "_job",
         "_messages",
         "_owner",
         "_receiver",
@@ -121,10 +119,8 @@ class Mailbox:
         self._receiver = receiver
         self._home = home
         self._owner = owner
-        self._execute = home.dispatcher.execute  # bound once: each is used for every message
-        self._job = self._run
         try:
-            self._execute(self._begin)
+            home.execute(self._begin)
         except RuntimeError:
             self.abandon()
             raise
@@ -140,7 +136,7 @@ class Mailbox:
         finally:  # a KeyboardInterrupt between the two must not leave the message lying
             if self._scheduled.acquire(False):  # noqa: FBT003 -- by position: it is the hot path
                 try:
-                    self._execute(self._job)
+                    self._home.execute(self)  # type: ignore[union-attr]
                 except RuntimeError:  # the dispatcher was shut down under a living actor
                     self.abandon()
             elif self._closed:
@@ -186,9 +182,9 @@ class Mailbox:
             receiver._actor_begin()  # noqa: SLF001 -- a name out of the users' way
         finally:
             _here.receiver = previous
-        self._run()
+        self()
 
-    def _run(self) -> None:
+    def __call__(self) -> None:
         """Deliver what is there; then give the flag back, or pass the rest on to a later run."""
         receiver = self._receiver
         if receiver is None:
@@ -220,7 +216,7 @@ class Mailbox:
             if not messages or not self._scheduled.acquire(blocking=False):
                 return
         try:
-            self._execute(self._job)
+            self._home.execute(self)  # type: ignore[union-attr]
         except RuntimeError:
             self.abandon()
 

@@ -86,6 +86,7 @@ class ActorSystem:
             dispatcher = Dispatcher(workers, name=name, clock=self._clock)
             self._own_dispatcher = dispatcher
         self._dispatcher: SystemDispatcher = dispatcher
+        self.execute = dispatcher.execute  # bound once: mailboxes use it for every message
         self._known: set[type[PooledActor]] = set()  # classes that were found fit to spawn
         self._refs: dict[PooledActorRef[Any], None] = {}  # the living, in the order of spawning
         self._dead_letters = Tally()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -14,7 +15,11 @@ from orchestrator import (
     ExecutionCancelledError,
     ExecutionContext,
     ExecutionState,
+    Retry,
+    Task,
     UnknownExecutionError,
+    current_context,
+    use_context,
 )
 from tests.conformance.support import (
     FOREVER,
@@ -55,7 +60,7 @@ def test_every_wait_in_a_cancelled_blocking_action_raises_at_once_and_ever_again
             lambda: orchestrator.call(child("t:echo", 1)),
             lambda: list(orchestrator.as_completed(group)),
             lambda: orchestrator.emit_children(children("t:echo", [1])),
-            lambda: orchestrator.emit_for_each([1], "x", TASK),
+            lambda: orchestrator.emit_for_each([1], "x", Task("t:echo")),
             lambda: orchestrator.emit_children(children("t:echo", [1]), max_in_flight=1),
         ]
         for wait in waits:
@@ -73,11 +78,6 @@ def test_every_wait_in_a_cancelled_blocking_action_raises_at_once_and_ever_again
         handle.result(LIMIT)
     told.wait()
     assert raised == [Cancelled] * 9
-
-
-from orchestrator import Task  # noqa: E402
-
-TASK = Task("t:echo")
 
 
 def test_a_cancelled_async_action_gets_cancelled_error_and_so_do_its_later_waits(
@@ -265,8 +265,6 @@ def test_a_cancel_reaches_everything_below_whatever_it_was_doing(
     actions: ActionRegistry, make_runtime: Run
 ) -> None:
     """Running, waiting in each way, between attempts, and queued."""
-    from orchestrator import Retry  # noqa: PLC0415
-
     meter = Meter()
     gates = {name: Gate() for name in ("sleeps", "calls", "awaits", "retries", "async")}
 
@@ -420,10 +418,6 @@ def test_when_an_execution_ends_for_any_reason_everything_below_it_ends(
 def test_a_parent_that_returns_with_a_call_of_another_thread_out_takes_it_along(
     actions: ActionRegistry, runtime: Any
 ) -> None:
-    import threading  # noqa: PLC0415
-
-    from orchestrator import current_context, use_context  # noqa: PLC0415
-
     @actions.register("t:returns")
     def returns(started: Gate) -> str:
         context, orchestrator = current_context(), here()

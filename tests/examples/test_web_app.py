@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from examples.web_app import Application, Message
+from examples.web_app import Application, Message, app
 from orchestrator import ActionRegistry
 
 PATIENCE = 30.0  # seconds; a test that takes longer hangs

@@ -446,6 +446,15 @@ def test_a_signal_cancels_the_action_and_everything_below(
     assert sum(event["state"] == "cancelled" for event in events) == 4
 
 
+def test_ctrl_c_while_the_module_is_imported_ends_it_too(app: Path) -> None:
+    with (app / "app.py").open("a", encoding="utf-8") as file:
+        file.write("begun()\nsys.stdin.read()\n")
+    with Command(app, "app:echo") as command:
+        command.until("begun")
+        command.process.send_signal(signal.SIGINT)
+        assert command.end() == (130, "", "interrupted\n")
+
+
 def test_a_signal_waits_for_what_cannot_be_stopped_and_names_it(app: Path) -> None:
     with Command(app, "app:read", setup="cli_run.SAY_AFTER = 0.1") as command:
         command.until("begun")

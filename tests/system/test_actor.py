@@ -190,7 +190,7 @@ def test_a_message_may_be_sent_while_the_mailbox_is_in_the_middle_of_putting_one
     inbox._messages = Reentrant()  # type: ignore[assignment]
     ref.tell("outer")
     inbox._messages = messages
-    inbox._run()
+    inbox()
     assert ref.ask(list, timeout=PATIENCE) == ["outer", "inner"]
 
 

@@ -1,0 +1,404 @@
+"""DESIGN.md section 4: spawn, run, handles, scopes, several runtimes."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from orchestrator import (
+    ActionRegistry,
+    AsyncOrchestrator,
+    AwaitTimeoutError,
+    DuplicateExecutionError,
+    Execution,
+    ExecutionCancelledError,
+    ExecutionContext,
+    GroupFailedError,
+    MissingExecutionError,
+    Orchestrator,
+    UnknownActionError,
+    current_context,
+)
+from tests.conformance.support import (
+    FOREVER,
+    LIMIT,
+    SOON,
+    Boom,
+    Gate,
+    child,
+    children,
+    here,
+    here_async,
+    in_thread,
+    quiet,
+)
+
+Run = Callable[..., Any]
+
+
+def test_run_takes_a_name_an_execution_or_a_plain_function(runtime: Any) -> None:
+    async def waiting(value: int) -> int:
+        return value
+
+    assert runtime.run("t:echo", 1) == 1
+    assert runtime.run(Execution.ad_hoc("t:echo", 2)) == 2
+    assert runtime.run(lambda value: value, 3) == 3
+    assert runtime.run(waiting, 4) == 4
+    assert runtime.run(functools.partial(max, 5), 3) == 5
+    assert runtime.run(len, "four") == 4
+
+
+def test_run_async_is_awaited_on_any_loop(runtime: Any) -> None:
+    async def main() -> list[Any]:
+        assert await runtime.run_async("t:echo", 1) == 1
+        with pytest.raises(Boom, match="async"):
+            await runtime.run_async("t:fail", "async")
+        return await asyncio.gather(*(runtime.run_async("t:echo_async", n) for n in range(10)))
+
+    assert asyncio.run(main()) == list(range(10))
+
+
+def test_run_raises_the_actions_own_exception(runtime: Any) -> None:
+    for action in ("t:fail", "t:fail_async"):
+        with pytest.raises(Boom, match="mine"):
+            runtime.run(action, "mine")
+
+
+def test_run_async_cancels_what_it_started_when_it_is_cancelled(runtime: Any) -> None:
+    async def main() -> None:
+        for action in ("t:forever", "t:forever_async"):
+            started = Gate()
+            task = asyncio.create_task(runtime.run_async(action, {"started": started}))
+            await started
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+
+    asyncio.run(main())
+    runtime.close(LIMIT)
+    assert runtime.stats().cancelled == 2
+
+
+def test_spawn_detaches_and_its_handle_can_be_read_in_every_way(runtime: Any) -> None:
+    handle = runtime.spawn("t:echo", "value")
+
+    async def main() -> Any:
+        return await handle
+
+    assert handle.result(LIMIT) == "value"
+    assert asyncio.run(main()) == "value"
+    assert in_thread(lambda: handle.result(LIMIT)).result(LIMIT) == "value"
+    assert handle.result(0) == "value"
+    snapshot = handle.snapshot()
+    assert (snapshot.id, snapshot.state, snapshot.output) == (handle.id, "completed", "value")
+
+
+def test_a_handle_that_is_asked_too_early_says_so_and_the_execution_goes_on(runtime: Any) -> None:
+    gate = Gate()
+    handle = runtime.spawn("t:gated_async", {"gate": gate, "value": 1})
+    for timeout in (0, SOON):
+        with pytest.raises(AwaitTimeoutError):
+            handle.result(timeout)
+    assert handle.snapshot().state in ("scheduled", "running")
+    gate.open()
+    assert handle.result(LIMIT) == 1
+
+
+def test_a_handle_cancels_its_execution(runtime: Any) -> None:
+    started = Gate()
+    handle = runtime.spawn("t:forever", {"started": started})
+    started.wait()
+    handle.cancel("enough")
+    for _ in range(2):
+        with pytest.raises(ExecutionCancelledError, match="enough"):
+            handle.result(LIMIT)
+    handle.cancel("again")
+    assert handle.snapshot().state == "cancelled"
+
+
+def test_spawn_inside_an_action_makes_a_root_of_its_own(
+    runtime: Any, actions: ActionRegistry
+) -> None:
+    gate = Gate()
+
+    @actions.register("t:spawner")
+    def spawner() -> Any:
+        return runtime.spawn("t:gated_async", {"gate": gate, "value": "outlived it"})
+
+    handle = runtime.run("t:spawner")  # returns though its root is out
+    gate.open()
+    assert handle.result(LIMIT) == "outlived it"
+    assert handle.snapshot().parent_id is None
+
+
+def test_entries_are_seen_by_the_action_and_the_caller_keeps_its_own(runtime: Any) -> None:
+    entries = {"tenant": "a"}
+
+    def look(context: ExecutionContext) -> dict[str, Any]:
+        return {key: context[key] for key in context if key in entries}
+
+    assert runtime.run(look, context=entries) == {"tenant": "a"}
+    assert runtime.run(look) == {}
+    assert entries == {"tenant": "a"}
+
+
+def test_current_context_is_there_in_an_execution_and_nowhere_else(runtime: Any) -> None:
+    with pytest.raises(MissingExecutionError):
+        current_context()
+    assert runtime.run(lambda: current_context().execution.state) == "running"
+    with runtime.execution("mine"):
+        assert current_context().execution.id == "mine"
+    with pytest.raises(MissingExecutionError):
+        current_context()
+
+
+def test_an_unknown_action_is_refused_and_the_nearest_named(runtime: Any) -> None:
+    with pytest.raises(UnknownActionError, match="t:echo"):
+        runtime.run("t:ecko")
+    with pytest.raises(UnknownActionError, match="nothing like it"):
+        runtime.spawn("nothing like it")
+    assert runtime.stats().emitted == 0
+
+
+@pytest.mark.parametrize("target", [None, 3, object(), ["t:echo"]])
+def test_what_cannot_be_run_is_refused(runtime: Any, target: Any) -> None:
+    with pytest.raises(TypeError):
+        runtime.spawn(target)
+
+
+def test_an_execution_can_be_run_once_only(runtime: Any) -> None:
+    once = Execution.ad_hoc("t:echo", 1)
+    assert runtime.run(once) == 1
+    with pytest.raises(DuplicateExecutionError):
+        runtime.run(once)
+    with pytest.raises(DuplicateExecutionError):
+        runtime.spawn(once)
+
+
+def test_an_execution_that_is_refused_for_its_id_leaves_the_one_that_has_it_alone(
+    runtime: Any,
+) -> None:
+    gate = Gate()
+    original = child("t:gated_async", {"gate": gate, "value": "unharmed"}, id="same")
+    handle = runtime.spawn(original)
+
+    async def main() -> None:
+        with pytest.raises(DuplicateExecutionError, match="same"):
+            await runtime.run_async(child("t:echo", 1, id="same"))
+
+    with pytest.raises(DuplicateExecutionError, match="same"):
+        runtime.run(child("t:echo", 1, id="same"))
+    with pytest.raises(DuplicateExecutionError, match="same"):
+        runtime.spawn(child("t:echo", 1, id="same"))
+    with pytest.raises(DuplicateExecutionError, match="same"):
+        Orchestrator(runtime).call(child("t:echo", 1, id="same"))
+    asyncio.run(main())
+    with runtime.execution() as orchestrator:
+        with pytest.raises(DuplicateExecutionError, match="same"):
+            orchestrator.emit_one(child("t:echo", 1, id="same"))
+        with pytest.raises(DuplicateExecutionError, match="same"):
+            orchestrator.call(child("t:echo", 1, id="same"))
+    gate.open()
+    assert handle.result(LIMIT) == "unharmed"
+
+
+def test_the_same_function_can_be_registered_in_two_registries_of_two_runtimes(
+    make_runtime: Run,
+) -> None:
+    def shared() -> str:
+        return "shared"
+
+    registries = [ActionRegistry(), ActionRegistry()]
+    for registry in registries:
+        registry.register("t:shared")(shared)
+    assert [make_runtime(registry).run("t:shared") for registry in registries] == ["shared"] * 2
+
+
+def test_several_runtimes_live_side_by_side(make_runtime: Run) -> None:
+    first, second = make_runtime(), make_runtime()
+
+    def across() -> Any:
+        return second.run("t:echo", "across")
+
+    assert first.run(across) == "across"
+    with first.execution("same") as one, second.execution("same") as other:
+        assert other.call(child("t:echo", 1)) == 1
+        group = other.emit_one(child("t:echo", 2))
+        assert other.await_group(group) == [2]
+        assert one is not other
+    first.close(LIMIT)
+    assert second.run("t:echo", 3) == 3
+
+
+def test_actions_may_be_registered_later(runtime: Any, actions: ActionRegistry) -> None:
+    actions.register("t:late")(lambda: "late")
+    assert runtime.run("t:late") == "late"
+
+
+# Scopes
+
+
+def test_a_scope_makes_the_callers_code_an_execution(runtime: Any) -> None:
+    with runtime.execution("import-42", context={"tenant": "a"}) as orchestrator:
+        assert isinstance(orchestrator, Orchestrator)
+        execution = current_context().execution
+        assert (execution.id, execution.task_id, execution.state) == (
+            "import-42",
+            "import-42",
+            "running",
+        )
+        assert current_context()["tenant"] == "a"
+        assert orchestrator.call(child("t:echo", 1)) == 1
+
+
+def test_a_scope_ends_only_when_everything_in_it_has_ended(runtime: Any) -> None:
+    entered, gate = Gate(), Gate()
+    order: list[str] = []
+
+    def scope() -> None:
+        with runtime.execution() as orchestrator:
+            orchestrator.emit_one(child("t:gated", {"gate": gate}))
+            entered.open()
+        order.append("left")
+
+    left = in_thread(scope)
+    entered.wait()
+    assert not left.done()
+    order.append("opened")
+    gate.open()
+    left.result(LIMIT)
+    assert order == ["opened", "left"]
+    assert quiet(runtime.stats())
+
+
+def test_an_async_scope_gives_the_twin_and_waits_without_blocking_the_loop(runtime: Any) -> None:
+    gate = Gate()
+
+    async def main() -> None:
+        async def opener() -> None:
+            gate.open()
+
+        async with runtime.execution() as orchestrator:
+            assert isinstance(orchestrator, AsyncOrchestrator)
+            await orchestrator.emit_one(child("t:gated", {"gate": gate}))
+            opening = asyncio.create_task(opener())  # runs while the scope waits to end
+        await opening
+
+    asyncio.run(main())
+    assert quiet(runtime.stats())
+
+
+def test_scopes_nest_as_roots_of_their_own(runtime: Any) -> None:
+    with runtime.execution("outer") as outer:
+        with runtime.execution("inner") as inner:
+            group = inner.emit_one(child("t:echo", 1))
+            assert inner.await_group(group) == [1]
+            assert current_context().execution.id == "inner"
+        assert current_context().execution.id == "outer"
+        assert outer.await_group(outer.emit_one(child("t:echo", 2))) == [2]
+
+
+def test_two_scopes_of_one_name_cannot_run_at_once_but_one_after_the_other(runtime: Any) -> None:
+    with runtime.execution("same"):
+        with pytest.raises(DuplicateExecutionError, match="same"):
+            with runtime.execution("same"):
+                raise AssertionError("it must not be entered")
+    with runtime.execution("same") as orchestrator:
+        assert orchestrator.call(child("t:echo", 1)) == 1
+
+
+def test_leaving_a_cancelled_scope_raises_execution_cancelled_error(runtime: Any) -> None:
+    with pytest.raises(ExecutionCancelledError, match="stop"):
+        with runtime.execution("mine") as orchestrator:
+            in_thread(lambda: Orchestrator(runtime).cancel("mine", "stop")).result(LIMIT)
+            orchestrator.sleep(FOREVER)
+
+    async def main() -> None:
+        async with runtime.execution("mine") as orchestrator:
+            in_thread(lambda: Orchestrator(runtime).cancel("mine", "stop")).result(LIMIT)
+            await orchestrator.sleep(FOREVER)
+
+    with pytest.raises(ExecutionCancelledError, match="stop"):
+        asyncio.run(main())
+
+
+def test_a_scope_that_is_left_in_an_async_cancel_takes_its_children_along(runtime: Any) -> None:
+    async def main() -> None:
+        started = Gate()
+
+        async def scope() -> None:
+            async with runtime.execution() as orchestrator:
+                group = await orchestrator.emit_one(child("t:forever", {"started": started}))
+                await orchestrator.await_group(group)
+
+        task = asyncio.create_task(scope())
+        await started
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert runtime.stats().running == 0
+
+    asyncio.run(main())
+    assert quiet(runtime.stats())
+
+
+def test_a_scopes_orchestrator_serves_threads_of_the_application(runtime: Any) -> None:
+    with runtime.execution() as orchestrator:
+        group = orchestrator.emit_children(children("t:echo", [1, 2]))
+        futures = [in_thread(lambda: orchestrator.await_group(group, LIMIT)) for _ in range(5)]
+        futures += [in_thread(lambda: [orchestrator.call(child("t:echo", 3))])]
+        answers = [future.result(LIMIT) for future in futures]
+    assert answers == [[1, 2]] * 5 + [[3]]
+
+
+def test_an_unread_failure_in_a_nested_execution_reaches_the_end_of_the_scope(
+    runtime: Any, actions: ActionRegistry
+) -> None:
+    @actions.register("t:middle")
+    def middle() -> None:
+        here().emit_one(child("t:fail", "deep"))
+
+    with pytest.raises(GroupFailedError) as caught, runtime.execution() as orchestrator:
+        orchestrator.emit_one(child("t:middle"))
+    (middle_error,) = caught.value.exceptions
+    assert isinstance(middle_error, GroupFailedError)
+    assert str(middle_error.exceptions[0]) == "deep"
+
+
+def test_async_actions_run_on_the_applications_own_loop_inside_async_with(
+    make_runtime: Run, actions: ActionRegistry
+) -> None:
+    @actions.register("t:loop")
+    async def loop() -> Any:
+        return asyncio.get_running_loop(), threading.get_ident()
+
+    async def main() -> None:
+        async with make_runtime() as runtime:
+            where = await runtime.run_async("t:loop")
+            assert where == (asyncio.get_running_loop(), threading.get_ident())
+            assert await runtime.run_async("t:echo", 1) == 1
+            assert await here_outside(runtime) == 2
+
+    async def here_outside(runtime: Any) -> Any:
+        return await AsyncOrchestrator(runtime).call(child("t:echo", 2))
+
+    asyncio.run(main())
+
+
+def test_an_async_action_and_a_blocking_one_call_each_other(
+    runtime: Any, actions: ActionRegistry
+) -> None:
+    @actions.register("t:ping")
+    def ping(depth: int) -> int:
+        return here().call(child("t:pong", depth - 1)) + 1 if depth else 0
+
+    @actions.register("t:pong")
+    async def pong(depth: int) -> int:
+        return await here_async().call(child("t:ping", depth - 1)) + 1 if depth else 0
+
+    assert runtime.run("t:ping", 21) == 21
