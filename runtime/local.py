@@ -101,6 +101,7 @@ class LocalRuntime(RuntimePort):
             self._environment, self._places, self._feeders, loops, processes, self._subscriptions
         )
         self._workers = workers
+        self._draining = False  # a close has begun
         _runtimes.add(self)
 
     # Running
@@ -212,6 +213,8 @@ class LocalRuntime(RuntimePort):
         self, target: Any, given: Any, timeout: float | None
     ) -> tuple[Execution, Action, float | None]:
         self.check()
+        if self._draining:
+            raise closed_error()
         seconds = checked_timeout(timeout)
         return (*self._preparing.root(target, given), seconds)
 
@@ -308,6 +311,7 @@ class LocalRuntime(RuntimePort):
         if attempt is not None and not self._closed:
             name = attempt.execution_id
             raise DeadlockError((name, "the close of its runtime", name))
+        self._draining = True
         return None if seconds is None else self.now() + seconds
 
     def __enter__(self) -> Self:
