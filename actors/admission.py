@@ -197,22 +197,18 @@ class Admission:
 
     # Starts
 
-    def take_if_first(self, slots: Slots) -> bool:
-        """Take the slots of work that has just come, if they are free and nothing else is queued.
+    def may_start(self, action: Action) -> bool:
+        """Whether work of *action* that has just come would be the next to start, and could.
 
         It saves the way through the queue where there is none; the order of starts is the same.
         """
-        action = slots.action
         if self._returning or action.rate_limit is not None:
             return False
-        if slots.needs_worker and self.busy >= self.workers:
+        if not action.is_async and self.busy >= self.workers:
             return False
-        if slots.needs_slot and not self._limited(action).free():
+        if action.max_concurrency is not None and not self._limited(action).free():
             return False
-        if any(lane.queue.head() is not None for lane in self._lanes.values()):
-            return False
-        self.take(slots)
-        return True
+        return all(lane.queue.empty for lane in self._lanes.values())
 
     def next(self, now: float, *, async_too: bool = True) -> Queued | None:
         """The queued work that may start now and comes first; take one index from it.

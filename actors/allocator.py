@@ -139,22 +139,21 @@ class AllocatorActor(Canceller):
             if message.emission.parent is not None:
                 tell(message.emission.parent, ChildEnded(child.id, settled=True))
             return
+        scope = message.scope is not None
+        at_once = scope or self._admission.may_start(message.action)
         live = self._incarnate(
             message.emission, child, message.action, None, message.reply, message.scope,
-            message.settled,
+            message.settled, admitted=at_once,
         )  # fmt: skip
-        if message.scope is not None:
-            live.is_scope = True
-            live.needs_worker = live.needs_slot = False
-            self._count(live, Phase.RUNNING)
-            tell(live.ref, _START)
-        elif self._admission.take_if_first(live):
-            self._admission.turns.served(live.emission.process.id)
-            live.rate_reserved = message.action.rate_limit is not None
-            self._count(live, Phase.RUNNING)
-            tell(live.ref, _START)
-        else:
+        if not at_once:
             self._queue(live, new_root=root)
+            return
+        live.is_scope = scope
+        if scope:
+            live.needs_worker = live.needs_slot = False
+        self._admission.take(live)
+        self._admission.turns.served(live.emission.process.id)
+        self._count(live, Phase.RUNNING)
 
     def _on_submit_group(self, message: SubmitGroup) -> None:
         emission = message.emission
@@ -268,6 +267,7 @@ class AllocatorActor(Canceller):
                 payload.action,
                 index,
                 scheduled_at=payload.scheduled_at,
+                admitted=True,
             )
         else:
             live = payload
@@ -310,7 +310,7 @@ class AllocatorActor(Canceller):
         self._free(live)
         if live.phase is Phase.CANCELLING:
             return
-        self._count(live, Phase.WAITING)
+        self._count(live, Phase.PENDING if message.pausing else Phase.WAITING)
         if message.waiting_for and not live.can_expire:
             cycle = self._graph.block(live.execution_id, Target(message.waiting_for))
             if cycle is not None:

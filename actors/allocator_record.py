@@ -64,6 +64,8 @@ class AllocatorRecord(ProtocolActor):
         scope: Any = None,
         over: Future[None] | None = None,
         scheduled_at: float | None = None,
+        *,
+        admitted: bool = False,
     ) -> Live:
         now = self._environment.clock.now() if scheduled_at is None else scheduled_at
         ref = self._environment.system.spawn(
@@ -77,7 +79,7 @@ class AllocatorRecord(ProtocolActor):
             reply,
             scope,
             over,
-            admitted=scheduled_at is not None,
+            admitted=admitted,
         )
         live = Live(
             action,

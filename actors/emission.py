@@ -9,7 +9,7 @@ from typing import Any
 from attrs import frozen
 
 from orchestrator.errors import ExecutionCancelledError
-from orchestrator.values import Execution, ExecutionState, Process
+from orchestrator.values import Execution, ExecutionState, Process, build_execution
 
 __all__ = ["Emission", "cancelled_snapshot", "snapshot"]
 
@@ -50,7 +50,7 @@ def snapshot(
     task_id = given.task_id
     if not task_id and index is not None:
         task_id = f"{emission.task_base}[{index}]"
-    return Execution(
+    return build_execution(
         given.action,
         given.input,
         given.id,

@@ -240,18 +240,18 @@ class ExecutionActor(ParentActor):
         raised = failure.raised if failure.raised is not None else failure.error
         return raised is not None and may_retry(retry, self._attempts, raised)
 
-    def _tell_code_over(self) -> None:
-        """The slots are free though the execution goes on; told once per attempt."""
-        if self._has_slots:
+    def _tell_code_over(self, *, pausing: bool = False) -> None:
+        """The slots are free though the execution goes on; told once per attempt, and to pause."""
+        if self._has_slots or pausing:
             self._has_slots = False
             open_groups = () if self._below is None else self._below.open_groups()
-            tell(self._environment.allocator, CodeOver(self._given.id, open_groups))
+            tell(self._environment.allocator, CodeOver(self._given.id, open_groups, pausing))
 
     def _pause(self) -> None:
         """Forget the failed attempt and wait for the next one's time."""
         retry = self._given.retry or self._action.retry
         assert retry is not None  # noqa: S101 - _will_retry has seen it
-        self._tell_code_over()
+        self._tell_code_over(pausing=True)
         if self._below is not None:
             self._below.forget_groups()
         self._below = None

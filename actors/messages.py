@@ -72,10 +72,14 @@ class Requeue:
 
 @frozen(eq=False)
 class CodeOver:
-    """An attempt's code is over, the execution is not. Execution -> allocator."""
+    """An attempt's code is over, the execution is not. Execution -> allocator.
+
+    Once when it begins to wait for what is below it, once when it pauses.
+    """
 
     execution_id: str
     waiting_for: tuple[str, ...]  # its groups that have not ended
+    pausing: bool = False  # between two attempts
 
 
 @frozen(eq=False)

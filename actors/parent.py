@@ -48,7 +48,7 @@ class ParentActor(ExecutionRecord):
         """All is merged."""
 
     @abstractmethod
-    def _tell_code_over(self) -> None:
+    def _tell_code_over(self, *, pausing: bool = False) -> None:
         """The slots are free though the execution goes on."""
 
     def _on_emit(self, message: Emit) -> None:

@@ -14,8 +14,9 @@ from pykka._envelope import Envelope
 from pykka.messages import _ActorStop
 
 from actors.system import Future, PooledActor
+from actors.system.parking import Parker
 
-__all__ = ["ProtocolActor", "Reply", "ask", "tell"]
+__all__ = ["PromptReply", "ProtocolActor", "Reply", "ask", "tell"]
 
 _logger = logging.getLogger("pykka")
 
@@ -35,6 +36,13 @@ class Reply(Future[T]):
             self.set_error(self._when_dead())
         else:
             super().set_exception(exc_info)
+
+
+class PromptReply(Reply[T]):
+    """A reply that hangs on actors' turns alone, which never block: its wait keeps the worker."""
+
+    def _park(self, parker: Parker, timeout: float | None) -> None:
+        parker.park(timeout)
 
 
 def tell(ref: Any, message: object) -> None:

@@ -125,6 +125,11 @@ class ReadyQueue:
             heapq.heappush(level.order, (self._turns.of(item.process_id), item.process_id))
         heapq.heappush(lane, (-item.depth, item.seq, item))
 
+    @property
+    def empty(self) -> bool:
+        """Whether nothing is queued."""
+        return not self._priorities or self.head() is None
+
     def head(self) -> tuple[Key, Queued] | None:
         """The work that is next, and its place in the order of starts; ``None`` if empty."""
         while self._priorities:

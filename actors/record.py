@@ -52,6 +52,25 @@ class ExecutionRecord(ProtocolActor):
         admitted: Its slots are taken: it starts at once, without a `Start`.
     """
 
+    # Class attributes stand for what has not happened yet: most executions need few of them.
+    _state = _SCHEDULED
+    _phase = Phase.QUEUED
+    _attempts = 0
+    _attempt: Attempt | None = None
+    _code_over = True
+    _started_at: float | None = None
+    _value: Any = None
+    _pending: PendingOutput | None = None  # what groups are merged into
+    _failure: AttemptEnded | None = None
+    _timed_out: ExecutionTimeoutError | None = None
+    _below: Below | None = None  # groups and calls; most executions have none
+    _emitted_groups = 0
+    _final: Execution | None = None
+    _told_settled = False
+    _has_slots = False  # whether the allocator counts it as running
+    _timer: Any = None  # of the attempt, or of the pause after it
+    _deadline_timer: Any = None
+
     def __init__(
         self,
         environment: Environment,
@@ -77,23 +96,6 @@ class ExecutionRecord(ProtocolActor):
         self._admitted = admitted
         self._scope = scope
         self._over = over
-        self._state = _SCHEDULED
-        self._phase = Phase.QUEUED
-        self._attempts = 0
-        self._attempt: Attempt | None = None
-        self._code_over = True
-        self._started_at: float | None = None
-        self._value: Any = None
-        self._pending: PendingOutput | None = None  # what groups are merged into
-        self._failure: AttemptEnded | None = None
-        self._timed_out: ExecutionTimeoutError | None = None
-        self._below: Below | None = None  # groups and calls; most executions have none
-        self._emitted_groups = 0
-        self._final: Execution | None = None
-        self._told_settled = False
-        self._has_slots = False  # whether the allocator counts it as running
-        self._timer: Any = None  # of the attempt, or of the pause after it
-        self._deadline_timer: Any = None
         self._deadline = emission.deadline
         if emission.own_timeout is not None:
             own = environment.clock.now() + emission.own_timeout

@@ -59,8 +59,8 @@ class WaitKeeper(AllocatorRecord):
                         if node.parent_id == subject.id and not self._has_decided(group_id)
                     )
                 )
-            case _:
-                return Target((subject.id,))
+            case kind:
+                return Target((subject.id,), next_end=kind == "ends")
 
     def _has_decided(self, group_id: str) -> bool:
         entry = self._directory.get(group_id)

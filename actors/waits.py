@@ -21,10 +21,14 @@ __all__ = ["GroupNode", "Node", "Target", "WaitGraph"]
 
 @frozen
 class Target:
-    """What a wait needs: groups to decide, or executions to end; all of them."""
+    """What a wait needs: groups to decide, or executions to end; all of them.
+
+    *next_end* needs no more of a group than that one of its members ends.
+    """
 
     groups: tuple[str, ...] = ()
     executions: tuple[str, ...] = ()
+    next_end: bool = False
 
 
 class Node(Protocol):
@@ -181,16 +185,18 @@ class WaitGraph:
 
     def _can_come(self, target: Target, stuck: set[str]) -> bool:
         return not any(name in stuck for name in target.executions) and all(
-            self._can_decide(group_id, stuck) for group_id in target.groups
+            self._can_decide(group_id, stuck, target.next_end) for group_id in target.groups
         )
 
-    def _can_decide(self, group_id: str, stuck: set[str]) -> bool:
+    def _can_decide(self, group_id: str, stuck: set[str], next_end: bool) -> bool:  # noqa: FBT001
         group = self._groups.get(group_id)
         if group is None or group.can_expire:
             return True
         held_up = sum(1 for name in group.blocked if name in stuck)
-        if held_up == 0 or group.mode is AwaitMode.ALL:
-            return held_up == 0  # a group that nobody is out of has decided
+        if held_up == 0:
+            return True  # and a group that nobody is out of has decided
+        if group.mode is AwaitMode.ALL and not next_end:
+            return False
         return group.open_ended or held_up < group.out
 
     def _path(self, waiter: str, stuck: set[str]) -> tuple[str, ...] | None:

@@ -10,6 +10,7 @@ import contextlib
 import copy
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
+from types import MappingProxyType
 from typing import Any
 
 from attrs import frozen
@@ -23,6 +24,7 @@ from orchestrator.errors import (
     GroupFailedError,
     OrchestratorError,
 )
+from orchestrator.ids import new_id
 from orchestrator.protocols import Future, Runtime
 from orchestrator.references import compile_input
 from orchestrator.tasks import with_tasks
@@ -34,11 +36,13 @@ from orchestrator.values import (
     GroupPolicy,
     GroupResult,
     Task,
+    build_pending,
 )
 
 __all__ = ["Children", "Core", "Expansion"]
 
 
+_NO_META: Mapping[str, Any] = MappingProxyType({})
 _NOTHING: AbstractContextManager[None] = contextlib.nullcontext()
 
 
@@ -66,17 +70,27 @@ class Expansion:
             given = template.input
         else:
             given = self._resolve(self._lookup(data))
-        return Execution(
-            action=template.action,
-            input=given,
-            process_id=self._process_id,
-            parent_id=self._parent_id,
-            task_id=f"{self.prefix}[{index}]",
-            index=index,
-            data=data,
-            retry=template.retry,
-            timeout=template.timeout,
-            priority=template.priority,
+        return build_pending(
+            template.action,
+            given,
+            new_id(),
+            self._process_id,
+            self._parent_id,
+            f"{self.prefix}[{index}]",
+            None,
+            index,
+            data,
+            ExecutionState.PENDING,
+            None,
+            None,
+            0,
+            template.retry,
+            template.timeout,
+            template.priority,
+            None,
+            None,
+            None,
+            _NO_META,
         )
 
     def _lookup(self, data: Mapping[str, Any]) -> Callable[[str], Any]:

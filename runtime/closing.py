@@ -17,7 +17,7 @@ from attrs import define
 from actors.attempt import Attempt
 from actors.environment import Environment
 from actors.messages import Drain, ReadStats
-from actors.protocol_actor import Reply, ask
+from actors.protocol_actor import PromptReply, Reply, ask
 from actors.stats import Stats
 from actors.system import Future, StopTimeoutError
 from orchestrator.errors import CloseTimeoutError, RuntimeClosedError
@@ -58,7 +58,7 @@ class Closing:
         """
         clock = self.environment.clock
         if self.stats is None:
-            reply: Reply[Stats] = Reply(Drained)
+            reply: PromptReply[Stats] = PromptReply(Drained)
             ask(self.environment.allocator, ReadStats(reply))
             with contextlib.suppress(Drained):  # another close has stopped the actors
                 self.stats = reply.get()

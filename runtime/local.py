@@ -16,7 +16,7 @@ from actors.environment import Environment
 from actors.messages import (
     ReadStats,
 )
-from actors.protocol_actor import Reply, ask
+from actors.protocol_actor import PromptReply, ask
 from actors.stats import Stats
 from actors.system import ActorSystem, CallingThreadDispatcher, Clock, Dispatcher, Future
 from orchestrator.blocking import refuse_on_loop
@@ -239,7 +239,7 @@ class LocalRuntime(RuntimePort):
         """The counters now; the last ones of a closed runtime."""
         if self._closing.stats is not None:
             return self._closing.stats
-        reply: Reply[Stats] = Reply(closed_error)
+        reply: PromptReply[Stats] = PromptReply(closed_error)
         ask(self._environment.allocator, ReadStats(reply))
         try:
             return reply.get()

@@ -30,7 +30,7 @@ from actors.messages import (
     UnblockOther,
     WithdrawUnblock,
 )
-from actors.protocol_actor import Reply, ask, tell
+from actors.protocol_actor import PromptReply, Reply, ask, tell
 from actors.system import Future
 from orchestrator.errors import (
     AwaitTimeoutError,
@@ -103,7 +103,7 @@ class RuntimePort:
 
     def snapshot_of(self, execution_id: str, ended: Future[Execution]) -> Execution:
         """A live execution as it is now, or as it ended."""
-        reply: Reply[Execution] = Reply(closed_error)
+        reply: PromptReply[Execution] = PromptReply(closed_error)
         ask(self._environment.allocator, SnapshotOther(execution_id, reply))
         try:
             return reply.get()
@@ -163,7 +163,7 @@ class RuntimePort:
         *,
         lazy: bool,
     ) -> Future[str]:
-        reply: Reply[str] = Reply(lambda: attempt_over(attempt.execution_id))
+        reply: PromptReply[str] = PromptReply(lambda: attempt_over(attempt.execution_id))
         variables = contextvars.copy_context()
         ask(attempt.ref, Emit(attempt.number, children, actions, policy, variables, lazy, reply))
         return reply
@@ -235,7 +235,7 @@ class RuntimePort:
     def cancel(self, execution_id: str, reason: str = "") -> None:
         """Cancel one execution; `UnknownExecutionError` for an id that was never given."""
         self.check()
-        reply: Reply[bool] = Reply(closed_error)
+        reply: PromptReply[bool] = PromptReply(closed_error)
         ask(self._environment.allocator, CancelExecution(execution_id, reason, reply))
         if not reply.get() and not was_issued(execution_id):
             raise UnknownExecutionError(execution_id)
@@ -243,7 +243,7 @@ class RuntimePort:
     def release_group(self, group_id: str) -> None:
         """Forget a decided group now."""
         entry = self._group(group_id)
-        reply: Reply[None] = Reply(lambda: UnknownGroupError(group_id))
+        reply: PromptReply[None] = PromptReply(lambda: UnknownGroupError(group_id))
         ask(entry.parent, Release(group_id, reply))
         reply.get()
 

@@ -103,7 +103,7 @@ class Preparing:
             try:
                 check_picklable(action.function, args, kwargs, action=action.name)
             except PickleProblem as problem:
-                raise InvalidInputError(str(problem), action=action.name) from problem
+                raise InvalidInputError(str(problem)) from problem
 
     def _of_task(self, child: Execution) -> Execution:
         """An execution that names a task of its process instead of an action."""

@@ -100,7 +100,8 @@ class Waits:
         finally:
             if future is not None:
                 future.remove_done_callback(wake)
-            self._come_back(wait, parker, deadline)
+            # The end of a sleep is its answer, not its impatience.
+            self._come_back(wait, parker, None if future is None else deadline)
             attempt.unwatch(wait)
         attempt.check()
         if wait.refused is not None:

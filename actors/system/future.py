@@ -204,13 +204,16 @@ class Future(Settled, pykka.Future[T]):
             token = next_token()
             try:
                 self._register(token, lambda _future: parker.unpark())
-                parking.park(parker, timeout)
+                self._park(parker, timeout)
             finally:
                 self._unregister(token)
         if self._outcome is None:
             msg = f"{timeout} seconds"
             raise pykka.Timeout(msg)
         return self._outcome
+
+    def _park(self, parker: parking.Parker, timeout: float | None) -> None:
+        parking.park(parker, timeout)
 
     def _evaluate(self, timeout: float | None) -> Outcome:
         """Make the value in this thread, unless another is about it: then wait for that one."""

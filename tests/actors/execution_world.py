@@ -6,6 +6,8 @@ import contextvars
 from collections.abc import Callable
 from typing import Any
 
+from attrs import define, field
+
 from actors.attempt import Attempt, Interruption
 from actors.messages import (
     Admitted,
@@ -34,8 +36,6 @@ from actors.messages import (
     SubmitOne,
 )
 from actors.system import Future
-from attrs import define, field
-
 from orchestrator.errors import GroupCancelledError, GroupFailedError
 from orchestrator.values import Execution, ExecutionState, GroupPolicy, GroupResult, Retry
 from tests.actors.fakes import ExecutionByHand, Target, World, action, emission, pump

@@ -8,13 +8,13 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+from attrs import define, field
+
 from actors.attempt import Attempt
 from actors.emission import Emission
 from actors.environment import Environment
 from actors.execution import ExecutionActor
 from actors.group import CorrelationGroupActor
-from attrs import define, field
-
 from orchestrator.registry import Action, ActionRegistry
 from orchestrator.values import Execution, ExecutionState, Process
 

@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TypeAlias
 
-from actors.fan_in import Cancelled, FanIn
 from attrs import field, frozen
 
+from actors.fan_in import Cancelled, FanIn
 from orchestrator.errors import ExecutionCancelledError, GroupFailedError
 from orchestrator.values import AwaitMode, Execution, ExecutionState, GroupPolicy, GroupResult
 
@@ -35,7 +35,7 @@ class Verdict:
         return self.outputs is not None
 
 
-def verdict(
+def verdict(  # noqa: C901, PLR0911 - five modes, one return each way
     policy: GroupPolicy, emitted: int, reports: Sequence[Report], *, sealed: bool
 ) -> Verdict | None:
     """What the mode says after *reports*, in the order of arrival; ``None``: not decidable."""
@@ -71,9 +71,9 @@ def verdict(
             return None
 
 
-def orders(policy: GroupPolicy, size: int, outcomes: Sequence[ExecutionState]) -> Iterator[
-    tuple[Report, ...]
-]:
+def orders(
+    policy: GroupPolicy, size: int, outcomes: Sequence[ExecutionState]
+) -> Iterator[tuple[Report, ...]]:
     """Every order of every outcome; of what comes after the decision, one order of many outcomes.
 
     What arrives late must change nothing, so a single late order for each decision will do.

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from actors.admission import Admission, Returning, Slots
-from actors.ready import Queued
 from attrs import define, field
 from hypothesis import given
 from hypothesis import strategies as st
 
+from actors.admission import Admission, Returning, Slots
+from actors.ready import Queued
 from orchestrator.registry import Action, ActionRegistry
 from orchestrator.values import Rate
 from tests.actors.test_ready import Model as Order
@@ -148,9 +148,7 @@ class World:
         for run in self.runs:
             assert (run.slots.has_worker, run.slots.has_slot) == (run.worker, run.slot)
         held_up_by_rate = [
-            work.item.payload
-            for work in self.order.works
-            if not self.rate_free(work.item.payload)
+            work.item.payload for work in self.order.works if not self.rate_free(work.item.payload)
         ]
         if held_up_by_rate and self.admission.due() is None:
             assert any(run.unstamped for run in self.runs)  # its stamp will tell
@@ -255,7 +253,7 @@ steps = st.lists(
 
 
 @given(workers=st.integers(1, 3), steps=steps)
-def test_slots_are_never_exceeded_never_left_unused_and_given_in_the_order_of_starts(
+def test_slots_are_never_exceeded_never_left_unused_and_given_in_the_order_of_starts(  # noqa: C901, PLR0912 - an index
     workers: int, steps: list[tuple[str, Any]]
 ) -> None:
     world = World(workers)

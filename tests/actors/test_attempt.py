@@ -8,10 +8,10 @@ import threading
 from typing import Any
 
 import pytest
-from actors.attempt import Attempt, Interruption
 from hypothesis import given
 from hypothesis import strategies as st
 
+from actors.attempt import Attempt, Interruption
 from orchestrator import AsyncOrchestrator, Orchestrator
 from orchestrator.context import ORCHESTRATOR_CONTEXT_KEY, ExecutionContext
 from orchestrator.errors import Cancelled, MissingExecutionError
@@ -57,11 +57,12 @@ def test_of_the_worker_and_the_cancel_exactly_one_gets_the_start_token() -> None
         barrier = threading.Barrier(4)
         got: list[bool] = []
 
-        def contend(attempt: Attempt = attempt, barrier: threading.Barrier = barrier) -> None:
+        def contend(attempt: Attempt, barrier: threading.Barrier, got: list[bool]) -> None:
             barrier.wait()
             got.append(attempt.take())
 
-        threads = [threading.Thread(target=contend) for _ in range(4)]
+        arguments = (attempt, barrier, got)
+        threads = [threading.Thread(target=contend, args=arguments) for _ in range(4)]
         for thread in threads:
             thread.start()
         for thread in threads:

@@ -6,6 +6,10 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from attrs import define, field
+from hypothesis import given
+from hypothesis import strategies as st
+
 from actors.below import Below
 from actors.messages import (
     Admitted,
@@ -21,10 +25,6 @@ from actors.messages import (
     SubmitOne,
 )
 from actors.system import Future
-from attrs import define, field
-from hypothesis import given
-from hypothesis import strategies as st
-
 from orchestrator.context import ExecutionContext
 from orchestrator.errors import UnknownGroupError
 from orchestrator.values import Execution, GroupPolicy, GroupResult, Merge, Process
@@ -65,7 +65,7 @@ def admit(below: Below, group_id: str) -> Target:
 
 
 @given(steps=st.lists(st.tuples(st.sampled_from(STEPS), st.integers(0, 5)), max_size=50))
-def test_what_is_below_is_open_ended_settled_and_consumed_as_its_groups_and_calls_are(
+def test_what_is_below_is_open_ended_settled_and_consumed_as_its_groups_and_calls_are(  # noqa: C901 - an index
     steps: list[tuple[str, int]],
 ) -> None:
     world = World()
@@ -137,9 +137,7 @@ def advance(below: Below, model: Model, name: str) -> None:
         model.ended.add(name)
     else:
         model.decided.add(name)
-    message = GroupChanged(
-        name, GroupResult([], []), name in model.ended, name in model.settled
-    )
+    message = GroupChanged(name, GroupResult([], []), name in model.ended, name in model.settled)
     below.group_changed(message)
     below.group_changed(message)
 

@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
 from actors.messages import (
+    AttemptEnded,
     ChildEnded,
     CodeOver,
     Consumed,
     DeadlinePassed,
+    GroupChanged,
     WithdrawUnblock,
 )
-from hypothesis import given
-from hypothesis import strategies as st
-
 from orchestrator.errors import AwaitTimeoutError, GroupFailedError
-from orchestrator.values import ExecutionState, Merge, Retry
+from orchestrator.values import ExecutionState, GroupResult, Merge, Retry
 from tests.actors.execution_world import Driver, FakeGroup
 from tests.actors.test_execution_actor import COMPLETED, FAILED, running
 
 
-def ended_group(driver: Driver, outputs: list[object], *, fails: bool = False, **policy: object) -> FakeGroup:
+def ended_group(
+    driver: Driver, outputs: list[object], *, fails: bool = False, **policy: object
+) -> FakeGroup:
     driver.emit(**policy)
     group = driver.admit()
     for _ in range(3):
@@ -46,6 +50,26 @@ def test_it_waits_asynchronously_from_the_emit_until_its_groups_have_ended() -> 
         ("waitAsync", "running"),
         ("running", "completed"),
     ]
+
+
+def test_a_group_that_has_ended_before_its_admission_is_known_is_not_waited_for() -> None:
+    driver = running(listened_to=True)
+    driver.emit()
+    driver.hand(GroupChanged("e#1", GroupResult([], []), ended=True, settled=True))
+    driver.admit()
+    assert driver.view().state is ExecutionState.RUNNING
+
+
+def test_the_end_of_an_attempt_that_is_told_again_changes_nothing() -> None:
+    driver = running()
+    driver.emit()
+    group = driver.admit()
+    driver.finish("value")
+    driver.hand(AttemptEnded(1, value="again"))
+    driver.hand(AttemptEnded(1, error=ValueError("again")))
+    for _ in range(3):
+        driver.step_group(group, [1])
+    assert driver.final().output == ["value", 1]
 
 
 def test_groups_that_its_code_did_not_consume_are_merged_in_the_order_of_their_emission() -> None:
@@ -262,7 +286,7 @@ def test_whatever_happens_it_is_decided_once_settles_once_and_outlives_all_below
     check_changes(driver)
 
 
-def take_step(driver: Driver, what: str, number: int) -> None:  # noqa: C901 - an index
+def take_step(driver: Driver, what: str, number: int) -> None:  # noqa: C901, PLR0912 - an index
     code = driver.code
     is_running = code is not None and code.running
     match what:

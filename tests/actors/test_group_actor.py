@@ -6,6 +6,9 @@ import pickle
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
 from actors.ends import EndsLog, EndsReader
 from actors.fan_in import Cancelled, FanIn
 from actors.messages import (
@@ -28,9 +31,6 @@ from actors.messages import (
     SubmitMore,
 )
 from actors.system import Future
-from hypothesis import given
-from hypothesis import strategies as st
-
 from orchestrator.errors import GroupCancelledError, GroupFailedError, GroupTimeoutError
 from orchestrator.values import Execution, ExecutionState, GroupPolicy, GroupResult
 from tests.actors.fakes import GroupByHand, Target, World, action, emission, pump
@@ -45,7 +45,9 @@ def describe(index: int, cancelled: Cancelled | None) -> Execution:
 class Group:
     """A group by hand."""
 
-    def __init__(self, expected: int | None, *, deadline: float | None = None, **policy: Any) -> None:
+    def __init__(
+        self, expected: int | None, *, deadline: float | None = None, **policy: Any
+    ) -> None:
         self.world = World()
         self.parent = Target("parent")
         self.policy = GroupPolicy(**policy)
@@ -72,7 +74,9 @@ class Group:
             self.actor.on_receive(message)
         pump(self.actor)
 
-    def finish(self, index: int, state: ExecutionState = COMPLETED, *, settled: bool = True) -> None:
+    def finish(
+        self, index: int, state: ExecutionState = COMPLETED, *, settled: bool = True
+    ) -> None:
         self.hand(ChildFinished(index, end(index, state), settled))
 
     def draw(self) -> Future[int]:
@@ -263,9 +267,7 @@ def test_a_source_is_drawn_as_far_as_there_is_room_and_never_further(
     assert group.steps[-1] == (True, True)
 
 
-def test_after_the_decision_a_source_is_told_that_there_is_no_room_and_what_it_adds_is_dropped() -> (
-    None
-):
+def test_after_the_decision_a_source_has_no_room_and_what_it_adds_is_dropped() -> None:
     group = Group(None, max_in_flight=1, mode="first")
     group.add()
     waiting = group.draw()

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from actors.merging import merged, runs_user_code
 from hypothesis import given
 from hypothesis import strategies as st
 
+from actors.merging import merged, runs_user_code
 from orchestrator.values import Merge
 
 anything = st.one_of(

@@ -5,11 +5,11 @@ from __future__ import annotations
 import itertools
 
 import pytest
-from actors.rates import RateWindow
 from attrs import define, field
 from hypothesis import given
 from hypothesis import strategies as st
 
+from actors.rates import RateWindow
 from orchestrator.values import Rate
 
 PER = 10

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from actors.ready import Queued, ReadyQueue, Turns
 from attrs import define, field
 from hypothesis import given
 from hypothesis import strategies as st
+
+from actors.ready import Queued, ReadyQueue, Turns
 
 
 @define(eq=False)

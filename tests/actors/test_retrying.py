@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 
 import pytest
-from actors.retrying import may_retry
 from hypothesis import given
 from hypothesis import strategies as st
 
+from actors.retrying import may_retry
 from orchestrator import errors
 from orchestrator.values import Retry
 
@@ -92,7 +92,7 @@ def test_the_pause_grows_by_the_multiplier_up_to_its_limit_less_a_share_of_it(
         whole = min(whole, max_delay)
     pause = retry.pause(attempts, random)
     assert pause == pytest.approx(whole * (1 - jitter * random), rel=1e-6, abs=1e-9)
-    assert whole * (1 - jitter) - 1e-6 * whole <= pause <= whole * (1 + 1e-6)
+    assert whole * (1 - jitter - 1e-6) - 1e-9 <= pause <= whole * (1 + 1e-6) + 1e-9
 
 
 def test_a_pause_that_outgrows_all_numbers_is_cut_to_its_limit() -> None:

@@ -6,11 +6,11 @@ import itertools
 from collections.abc import Iterable
 
 import pytest
-from actors.waits import GroupNode, Target, WaitGraph
 from attrs import define, field, frozen
 from hypothesis import given
 from hypothesis import strategies as st
 
+from actors.waits import GroupNode, Target, WaitGraph
 from orchestrator.values import AwaitMode
 
 
@@ -120,9 +120,7 @@ class World:
                 pending.append(name)
         return waiter in seen
 
-    def check_path(
-        self, waiter: str, cycle: tuple[str, ...], targets: dict[str, Target]
-    ) -> None:
+    def check_path(self, waiter: str, cycle: tuple[str, ...], targets: dict[str, Target]) -> None:
         assert cycle[0] == cycle[-1] == waiter
         assert len(set(cycle[1:])) == len(cycle) - 1  # no detours
         assert set(cycle) <= self.deadlocked(targets)

@@ -192,7 +192,9 @@ def context_alone(context: ExecutionContext) -> Any:
     return (context,)
 
 
-@pytest.mark.parametrize("function", [context_first, context_last, context_between, context_keyword])
+@pytest.mark.parametrize(
+    "function", [context_first, context_last, context_between, context_keyword]
+)
 @pytest.mark.parametrize("given_", [5, {"a": 5}, [1, 2]])
 def test_a_parameter_annotated_with_the_context_receives_it_wherever_it_stands(
     function: Callable[..., Any], given_: Any
@@ -319,7 +321,13 @@ def test_methods_partials_callables_and_classes_are_bound_like_functions() -> No
 
 @pytest.mark.parametrize(
     ("function", "given_", "expected"),
-    [(len, [1, 2], 2), (sorted, (3, 1), [1, 3]), (dict, {"a": 1}, {"a": 1}), (max, [1, 5], 5), (int, "7", 7)],
+    [
+        (len, [1, 2], 2),
+        (sorted, (3, 1), [1, 3]),
+        (dict, {"a": 1}, {"a": 1}),
+        (max, [1, 5], 5),
+        (int, "7", 7),
+    ],
 )
 def test_builtins_are_called_with_what_comes(
     function: Callable[..., Any], given_: Any, expected: Any

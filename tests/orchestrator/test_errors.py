@@ -56,11 +56,27 @@ def name_of(value: object) -> str:
 
 
 def test_every_error_of_the_page_is_there_with_an_example_and_at_the_top_of_the_package() -> None:
-    page = """NotInitialisedError MissingExecutionError UnknownActionError UnknownTaskError
-        UnknownGroupError UnknownExecutionError DuplicateExecutionError InvalidInputError
-        AwaitTimeoutError ExecutionTimeoutError GroupTimeoutError GroupFailedError
-        GroupCancelledError ExecutionCancelledError RejectedError DeadlockError BlockingCallError
-        RuntimeClosedError CloseTimeoutError""".split()
+    page = [
+        "NotInitialisedError",
+        "MissingExecutionError",
+        "UnknownActionError",
+        "UnknownTaskError",
+        "UnknownGroupError",
+        "UnknownExecutionError",
+        "DuplicateExecutionError",
+        "InvalidInputError",
+        "AwaitTimeoutError",
+        "ExecutionTimeoutError",
+        "GroupTimeoutError",
+        "GroupFailedError",
+        "GroupCancelledError",
+        "ExecutionCancelledError",
+        "RejectedError",
+        "DeadlockError",
+        "BlockingCallError",
+        "RuntimeClosedError",
+        "CloseTimeoutError",
+    ]
     for name in page:
         assert getattr(orchestrator, name) is getattr(errors, name)
     assert {kind.__name__ for kind in KINDS} == {*page, "OrchestratorError"}
@@ -166,7 +182,9 @@ def test_a_failed_group_survives_pickling_with_its_children() -> None:
     assert twin.exceptions[0].__notes__ == ["child 0"]
 
 
-def test_a_copy_of_a_failed_group_shares_the_childrens_exceptions_and_nothing_that_changes() -> None:
+def test_a_copy_of_a_failed_group_shares_the_childrens_exceptions_and_nothing_that_changes() -> (
+    None
+):
     group = failed_group()
     group.__cause__ = OSError()
     group.add_note("a note")

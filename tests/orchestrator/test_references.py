@@ -214,8 +214,8 @@ def test_a_reference_that_leads_nowhere_or_reaches_for_anything_but_data_is_refu
 
 @pytest.mark.parametrize(
     "text",
-    ["${}", "${ }", "${a", "x ${", "${a..b}", "${.a}", "${a.}", "${a[}", "${a[]}", "${a[0}", "${a]}",
-     "${${a}}", "${a[0]b}"],
+    ["${}", "${ }", "${a", "x ${", "${a..b}", "${.a}", "${a.}", "${a[}", "${a[]}", "${a[0}",
+     "${a]}", "${${a}}", "${a[0]b}"],
 )  # fmt: skip
 def test_what_is_no_reference_is_refused_before_any_item_is_seen(text: str) -> None:
     with pytest.raises(InvalidInputError):

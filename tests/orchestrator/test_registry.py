@@ -56,7 +56,7 @@ def test_the_same_function_may_have_several_names_and_registries() -> None:
 def test_a_name_that_is_taken_is_refused_and_the_first_one_stays() -> None:
     actions = ActionRegistry()
     actions.register("text:index")(plain)
-    with pytest.raises(ValueError, match="'text:index'.*plain"):
+    with pytest.raises(ValueError, match=r"'text:index'.*plain"):
         actions.register("text:index")(awaiting)
     assert actions.get("text:index").function is plain
 

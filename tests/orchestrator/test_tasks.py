@@ -50,7 +50,9 @@ def test_a_lazy_sources_tasks_are_all_there_and_none_is_listed() -> None:
     assert "root[99]" in again.tasks
 
 
-@pytest.mark.parametrize("key", ["root", "root[]", "root[-1]", "root[x]", "root[1]x", "other[0]", ""])
+@pytest.mark.parametrize(
+    "key", ["root", "root[]", "root[-1]", "root[x]", "root[1]x", "other[0]", ""]
+)
 def test_what_is_no_task_is_a_key_error(key: str) -> None:
     tasks = with_tasks(Process("p"), "root", Task("t:t"), 5).tasks
     with pytest.raises(KeyError):

@@ -56,7 +56,9 @@ SECONDS: list[tuple[str, Callable[[Any], Any]]] = [
 
 
 @pytest.mark.parametrize(("name", "make"), SECONDS)
-@given(value=st.floats(max_value=0, exclude_max=True) | st.just(math.nan) | st.integers(max_value=-1))
+@given(
+    value=st.floats(max_value=0, exclude_max=True) | st.just(math.nan) | st.integers(max_value=-1)
+)
 def test_negative_times_and_nan_are_value_errors_that_name_the_field_and_the_value(
     name: str, make: Callable[[Any], Any], value: float
 ) -> None:
@@ -190,7 +192,9 @@ def test_executions_are_compared_by_identity_and_have_ids_of_their_own() -> None
 def test_values_neither_print_nor_compare_what_the_user_put_into_them() -> None:
     thing = Unprintable()
     execution = Execution.ad_hoc("t:t", thing, data={"x": thing}, meta={"x": thing})
-    failed = Execution("t:t", output=thing, state=ExecutionState.FAILED, error=ValueError("x" * 999))
+    failed = Execution(
+        "t:t", output=thing, state=ExecutionState.FAILED, error=ValueError("x" * 999)
+    )
     for value in (execution, failed, Task("t:t", thing), GroupResult([thing], [failed])):
         assert len(repr(value)) < 120
         assert value == value  # noqa: PLR0124 - identity
