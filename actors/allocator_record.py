@@ -68,6 +68,8 @@ class AllocatorRecord(ProtocolActor):
         admitted: bool = False,
     ) -> Live:
         now = self._environment.clock.now() if scheduled_at is None else scheduled_at
+        if scheduled_at is None and self._environment.publisher.active:
+            self._publish_scheduled(emission, child, index, now)  # before it can start
         ref = self._environment.system.spawn(
             ExecutionActor,
             self._environment,
@@ -100,8 +102,6 @@ class AllocatorRecord(ProtocolActor):
         if scheduled_at is None:
             self._emitted += 1
             self._counts[Phase.PENDING] += 1
-            if self._environment.publisher.active:
-                self._publish_scheduled(emission, child, index, now)
         return live
 
     def _publish_scheduled(

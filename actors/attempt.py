@@ -117,6 +117,9 @@ class Attempt:
         self.interruption = Interruption.OVER
         if self._waits:
             self._wake_all()
+        # What it shares with its context and its task must not live until a garbage collection.
+        self.context = _ENDED
+        self.task = None
 
     def cancel(self) -> None:
         """End its waits, now and ever after, and tell its code to end."""
@@ -197,3 +200,6 @@ class Attempt:
 
     def __repr__(self) -> str:
         return f"<attempt {self.number} of {self.execution_id!r} ({self.action.name})>"
+
+
+_ENDED = ExecutionContext(None)  # stands for the context of attempts whose code is over

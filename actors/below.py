@@ -126,6 +126,8 @@ class Below:
             message.reply.set_error(ValueError(text))
         else:
             group.released = group.consumed = True
+            if group.settled:
+                del self.groups[message.group_id]
             tell(self._environment.allocator, ForgetGroups((message.group_id,)))
             message.reply.set(None)
 
@@ -186,6 +188,8 @@ class Below:
         if message.settled and not group.settled:
             group.settled = True
             self._not_settled -= 1
+            if group.released:
+                del self.groups[message.group_id]
 
     def child_ended(self, child_id: str, *, settled: bool) -> None:
         """A called child has ended."""

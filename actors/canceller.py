@@ -29,6 +29,7 @@ class Canceller(WaitKeeper):
             return
         now = self._environment.clock.now()
         for queued in group.queued:
+            batch = queued.payload
             indexes = queued.drop_all()
             self._queued_since.pop(queued, None)
             if not indexes:
@@ -36,7 +37,7 @@ class Canceller(WaitKeeper):
             self._counts[Phase.PENDING] -= len(indexes)
             self._ended[ExecutionState.CANCELLED] += len(indexes)
             group.node.out -= len(indexes)
-            self._publish_cancelled(queued.payload, indexes, message.reason, now)
+            self._publish_cancelled(batch, indexes, message.reason, now)
             tell(group.ref, ChildrenCancelled(indexes, message.reason, now))
         group.queued.clear()
         for live in tuple(group.live.values()):

@@ -14,6 +14,7 @@ from actors.messages import (
     AwaitUnblock,
     Call,
     Cancel,
+    CancelExecution,
     ChildEnded,
     ChildFinished,
     ChildSettled,
@@ -35,7 +36,7 @@ from actors.messages import (
     WithdrawUnblock,
 )
 from actors.parent import ParentActor
-from actors.protocol_actor import tell
+from actors.protocol_actor import ask, tell
 from actors.record import Phase
 from actors.retrying import may_retry
 from orchestrator.context import ExecutionContext
@@ -108,6 +109,8 @@ class ExecutionActor(ParentActor):
                 self._on_retry_due(message.number)
             case Release():
                 self._on_release(message)
+            case CancelExecution():
+                ask(self._environment.allocator, message)
             case ReadSnapshot():
                 message.reply.set(self.view())
             case _:
@@ -413,6 +416,7 @@ class ExecutionActor(ParentActor):
         self._settle()
 
     def _settle(self) -> None:
+        self._attempt = self._below = self._pending = None  # they hold this actor
         tell(self._environment.allocator, Settled(self._given.id, self._state))
         if self._over is not None:
             self._over.set(None)

@@ -139,7 +139,10 @@ class CancelMembers:
 
 @frozen(eq=False)
 class CancelExecution:
-    """Cancel one execution by id. Anyone -> allocator; the reply tells whether it is live."""
+    """Cancel one execution by id. Anyone -> allocator; the reply tells whether it is live.
+
+    The code of an execution sends it by way of its own actor, so that it comes behind its calls.
+    """
 
     execution_id: str
     reason: str
@@ -405,6 +408,7 @@ ExecutionMessage: TypeAlias = (
     | AttemptTimedOut
     | RetryDue
     | Release
+    | CancelExecution
     | ReadSnapshot
 )
 

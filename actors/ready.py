@@ -18,6 +18,8 @@ __all__ = ["Queued", "ReadyQueue", "Turns"]
 
 Key: TypeAlias = tuple[int, int, int, int, int]
 
+_SLACK = 64  # cancelled work that is never worth a clearing
+
 
 @define(eq=False)
 class Queued:
@@ -58,9 +60,12 @@ class Queued:
         self._settle()
 
     def drop_all(self) -> Sequence[int]:
-        """Never take anything more; what was left."""
+        """Never take anything more, and let go of what it was; what was left."""
         left = self.left
-        self.taken = len(self.indexes)
+        self.indexes = ()
+        self.taken = 0
+        self.dropped = None
+        self.payload = None
         self.empty = True
         return left
 
@@ -109,9 +114,14 @@ class ReadyQueue:
         self._turns = turns
         self._levels: dict[int, _Level] = {}
         self._priorities: list[int] = []  # negated, ascending
+        self._pushed = 0  # since it was last cleared of cancelled work
+        self._kept = 0  # of it, by that clearing
 
     def push(self, item: Queued) -> None:
         """Queue *item*."""
+        self._pushed += 1
+        if self._pushed > self._kept + _SLACK:
+            self._clear_out()
         level = self._levels.get(item.priority)
         if level is None:
             level = self._levels[item.priority] = _Level()
@@ -124,6 +134,21 @@ class ReadyQueue:
             lane = level.lanes[item.process_id] = []
             heapq.heappush(level.order, (self._turns.of(item.process_id), item.process_id))
         heapq.heappush(lane, (-item.depth, item.seq, item))
+
+    def _clear_out(self) -> None:
+        """Drop what was cancelled and has not come to the head: nothing may start for long."""
+        self._pushed = self._kept = 0
+        for level in self._levels.values():
+            level.roots = deque(item for item in level.roots if not item.empty)
+            self._kept += len(level.roots)
+            for process_id, lane in tuple(level.lanes.items()):
+                lane[:] = [entry for entry in lane if not entry[2].empty]
+                heapq.heapify(lane)
+                self._kept += len(lane)
+                if not lane:
+                    del level.lanes[process_id]
+            level.order = [entry for entry in level.order if entry[1] in level.lanes]
+            heapq.heapify(level.order)
 
     @property
     def empty(self) -> bool:

@@ -89,8 +89,14 @@ async def wait_for_async(future: Future[T], timeout: float | None, subject: Subj
             notify()
 
         threading.Thread(target=get, name="orchestrator-wait", daemon=True).start()
-    with contextlib.suppress(TimeoutError):
-        await asyncio.wait_for(done, timeout)
+    try:
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(done, timeout)
+    finally:
+        remove_callback: Callable[[Callable[[Any], None]], object] | None
+        remove_callback = getattr(future, "remove_done_callback", None)
+        if remove_callback is not None:
+            remove_callback(notify)
     try:
         return future.get(timeout=0)  # a last look: it may be done, and its wake-up on the way
     except pykka.Timeout:

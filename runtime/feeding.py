@@ -47,26 +47,38 @@ class Feeders:
         return list(self._threads)
 
     def start(
-        self, group: GroupEntry, group_id: str, source: ChildSource, variables: contextvars.Context
+        self,
+        group: GroupEntry,
+        group_id: str,
+        source: ChildSource,
+        variables: contextvars.Context,
+        loop: asyncio.AbstractEventLoop | None,
     ) -> None:
-        """Begin to draw, on a thread of its own or in a task of the running loop."""
+        """Begin to draw, in a task of *loop*, or on a thread of its own; called on any thread."""
         feeder = _Feeder(group, source, self._admit)
-        if source.in_task:
-            loop = asyncio.get_running_loop()
-            task = loop.create_task(feeder.feed_async(), context=variables)
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
-            task.add_done_callback(feeder.close_unfed)
-            # A decision ends a draw that waits for the source's next item.
-            group.decided.add_done_callback(
-                lambda _decided: self._environment.call_on_loop(loop, task.cancel)
-            )
+        if loop is not None:
+
+            def begin() -> None:
+                task = loop.create_task(feeder.feed_async(), context=variables)
+                self._tasks.add(task)
+                task.add_done_callback(self._tasks.discard)
+                task.add_done_callback(feeder.close_unfed)
+                # A decision ends a draw that waits for the source's next item.
+                group.decided.add_done_callback(
+                    lambda _decided: self._environment.call_on_loop(loop, task.cancel)
+                )
+
+            self._environment.call_on_loop(loop, begin)
             return
         thread = threading.Thread(
             target=self._run, args=(feeder, variables), name=f"source-{group_id}", daemon=True
         )
         self._threads.add(thread)
-        thread.start()
+        try:
+            thread.start()
+        except RuntimeError as error:  # no thread can be had
+            self._threads.discard(thread)
+            feeder.refuse(error)
 
     def _run(self, feeder: _Feeder, variables: contextvars.Context) -> None:
         try:
@@ -133,6 +145,11 @@ class _Feeder:
             self._close_source()
         if not task.cancelled() and task.exception() is not None:
             _logger.error("drawing from a source failed", exc_info=task.exception())
+
+    def refuse(self, error: Exception) -> None:
+        """Nothing can be drawn: the group fails."""
+        self._fail(error)
+        self._close_source()
 
     def _ask(self) -> Future[int]:
         reply: Future[int] = Future()

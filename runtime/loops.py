@@ -10,6 +10,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any, TypeAlias
 
 from actors.attempt import Attempt
+from actors.protocol_actor import PromptReply
 from actors.system import Future
 from orchestrator.errors import RuntimeClosedError
 
@@ -29,7 +30,6 @@ class Loops:
         self._run: Run
         self._never_run: NeverRun
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._own: Future[asyncio.AbstractEventLoop] | None = None
         self._thread: threading.Thread | None = None
         self._starts: deque[Attempt | Callable[[], object]] = deque()
         self._wakes: deque[None] = deque()  # holds one item while a wake-up is on its way
@@ -122,7 +122,7 @@ class Loops:
     # The loop of one's own
 
     def _start_own(self) -> asyncio.AbstractEventLoop:
-        mine: Future[asyncio.AbstractEventLoop] = Future()
+        mine: Future[asyncio.AbstractEventLoop] = PromptReply(asyncio.CancelledError)
         own: Future[asyncio.AbstractEventLoop] = self.__dict__.setdefault("_own_loop", mine)
         if own is mine:
             loop = asyncio.new_event_loop()

@@ -6,6 +6,7 @@ block. A runtime is this and the objects that it is given: clock, dispatcher, pl
 
 from __future__ import annotations
 
+import asyncio
 import contextvars
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -32,6 +33,7 @@ from actors.messages import (
 )
 from actors.protocol_actor import PromptReply, Reply, ask, tell
 from actors.system import Future
+from orchestrator.context import current, peek_context
 from orchestrator.errors import (
     AwaitTimeoutError,
     MissingExecutionError,
@@ -82,11 +84,14 @@ class RuntimePort:
     ) -> Future[Execution]:
         """Queue a root; the parts of this runtime call it."""
         process = Process(execution.process_id or execution.id)
+        variables = contextvars.copy_context()
+        if peek_context() is not None:  # one that each starts the next must not keep them all
+            variables.run(current.set, None)
         emission = Emission(
             process=process,
             depth=0,
             priority=0 if execution.priority is None else execution.priority,
-            variables=contextvars.copy_context(),
+            variables=variables,
             entries=dict(context) if context is not None else {},
             own_timeout=timeout,
         )
@@ -145,11 +150,14 @@ class RuntimePort:
         attempt = self._attempt_of(parent)
         reply = self._emit(attempt, (), (), policy, lazy=True)
         variables = contextvars.copy_context()
+        loop = asyncio.get_running_loop() if source.in_task else None
 
         def begin(opened: Future[str]) -> None:
             if error_of(opened) is None:
                 group_id = opened.get()
-                self._feeders.start(self._groups[group_id], group_id, source, variables)
+                group = self._groups.get(group_id)
+                if group is not None:  # else its emitter has ended meanwhile
+                    self._feeders.start(group, group_id, source, variables, loop)
 
         reply.add_done_callback(begin)
         return reply
@@ -235,10 +243,23 @@ class RuntimePort:
     def cancel(self, execution_id: str, reason: str = "") -> None:
         """Cancel one execution; `UnknownExecutionError` for an id that was never given."""
         self.check()
-        reply: PromptReply[bool] = PromptReply(closed_error)
-        ask(self._environment.allocator, CancelExecution(execution_id, reason, reply))
-        if not reply.get() and not was_issued(execution_id):
+        attempt = current_attempt(self._environment)
+        found = None if attempt is None else self._cancel(attempt.ref, execution_id, reason)
+        if found is None:  # or the attempt is over, and its actor gone
+            found = self._cancel(self._environment.allocator, execution_id, reason)
+        if found is None:
+            raise closed_error()
+        if not found and not was_issued(execution_id):
             raise UnknownExecutionError(execution_id)
+
+    def _cancel(self, ref: Any, execution_id: str, reason: str) -> bool | None:
+        """Whether it was live; ``None`` where the actor asked has ended."""
+        reply: PromptReply[bool] = PromptReply(closed_error)
+        ask(ref, CancelExecution(execution_id, reason, reply))
+        try:
+            return reply.get()
+        except RuntimeClosedError:
+            return None
 
     def release_group(self, group_id: str) -> None:
         """Forget a decided group now."""

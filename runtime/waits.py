@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import contextvars
 import functools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from typing import Any, TypeVar
 
@@ -20,7 +21,7 @@ from actors.protocol_actor import tell
 from actors.system.parking import Parker, new_parker
 from actors.system.waiting import LoopWaiter
 from actors.wait import Wait
-from orchestrator.adapting import wait_for, wait_for_async
+from orchestrator.adapting import wait_for
 from orchestrator.context import peek_context
 from orchestrator.errors import AwaitTimeoutError
 from orchestrator.protocols import Subject
@@ -151,7 +152,7 @@ class Waits:
         """Wait for *future* in this task."""
         attempt = current_attempt(self._environment)
         if attempt is None:
-            return await wait_for_async(future, timeout, subject)
+            return await _wait_outside(future, timeout, subject)
         attempt.check()
         if not future.done():
             if timeout == 0:
@@ -180,7 +181,7 @@ class Waits:
         waiter = LoopWaiter(loop)
         wake = functools.partial(waiter.wake, None)
         wait = Wait(attempt, wake, main=attempt.in_own_task())
-        timer = None if timeout is None else loop.call_later(timeout, wake)
+        timer = _wake_later(loop, timeout, wake)
         attempt.watch(wait, wake)
         if future is not None:
             future.add_done_callback(waiter.wake)
@@ -223,3 +224,30 @@ class Waits:
         finally:
             if not wait.granted:  # cancelled, perhaps once more: its code only unwinds
                 tell(allocator, WaitHurried(wait, unwinding=True))
+
+
+async def _wait_outside(future: Any, timeout: float | None, subject: Subject) -> Any:
+    """Wait for *future* in a task that belongs to no execution of this runtime."""
+    if not future.done():
+        loop = asyncio.get_running_loop()
+        waiter = LoopWaiter(loop)
+        timer = _wake_later(loop, timeout, functools.partial(waiter.wake, None))
+        future.add_done_callback(waiter.wake)
+        try:
+            await waiter.future
+        finally:
+            if timer is not None:
+                timer.cancel()
+            future.remove_done_callback(waiter.wake)
+        if not future.done():
+            raise AwaitTimeoutError(str(subject), timeout or 0.0)
+    return future.get()
+
+
+def _wake_later(
+    loop: asyncio.AbstractEventLoop, timeout: float | None, wake: Callable[[], object]
+) -> asyncio.TimerHandle | None:
+    """A timer in an empty context: a loop keeps cancelled ones, and their contexts, for long."""
+    if timeout is None:
+        return None
+    return loop.call_later(timeout, wake, context=contextvars.Context())

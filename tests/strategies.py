@@ -190,7 +190,9 @@ class Decision:
     indexes: tuple[int, ...] = ()  # whose outputs it gives, by emission
 
 
-def decision(policy: Policy, children: int, ends: Sequence[tuple[int, bool]]) -> Decision | None:
+def decision(  # noqa: PLR0911 - one way out for each way to decide
+    policy: Policy, children: int, ends: Sequence[tuple[int, bool]]
+) -> Decision | None:
     """What a group of so many *children* has come to after these *ends*; ``None`` for nothing yet.
 
     *ends* are the index of each child that has ended, in the order of ending, and whether it

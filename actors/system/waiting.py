@@ -135,10 +135,11 @@ def get_all(futures: Iterable[pykka.Future[T]], timeout: float | None = None) ->
 class LoopWaiter:
     """One awaiting task: a future of its loop, which any thread may wake."""
 
-    __slots__ = ("_loop", "future")
+    __slots__ = ("_loop", "_lost", "future")
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
+        self._lost = False
         self.future: asyncio.Future[None] = loop.create_future()
 
     def wake(self, _resolved: object) -> None:
@@ -151,7 +152,9 @@ class LoopWaiter:
         except RuntimeError:
             if not self._loop.is_closed():
                 raise
-            _dropped.add()  # the task died with its loop
+            if not self._lost:
+                self._lost = True
+                _dropped.add()  # the task died with its loop
 
     def _release(self) -> None:
         if not self.future.done():  # the task may have been cancelled

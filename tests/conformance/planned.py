@@ -177,6 +177,11 @@ def settle(runtime: Any, record: Record) -> Any:
     assert record.inside == set()
     assert quiet(stats)
     assert stats.emitted == stats.completed + stats.failed + stats.cancelled == stats.settled
+    seen: dict[str, str] = {}
+    for event in record.events:  # a chain without a gap for each execution
+        execution = event.execution
+        assert event.previous == seen.get(execution.id, "pending")
+        seen[execution.id] = execution.state.value
     ends = record.ends()
     assert [states for states in ends.values() if len(states) != 1] == []
     counts = [states[0] for states in ends.values()]

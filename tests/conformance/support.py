@@ -1,7 +1,7 @@
 """What every conformance test shares: gates to meet at, small actions, and the places code runs.
 
-A test waits for things with a `Gate`, a future or an execution's end, never with a sleep; `LIMIT` is
-how long it waits for what must happen before it fails, `FOREVER` what a child sleeps that only a
+A test waits for things with a `Gate`, a future or an execution's end, never with a sleep; `LIMIT`
+is how long it waits for what must happen before it fails, `FOREVER` what a child sleeps that only a
 cancel can end, and `SOON` a timeout that is meant to pass.
 """
 
@@ -101,7 +101,7 @@ def here_async() -> AsyncOrchestrator:
     return orchestrator
 
 
-def standard_actions() -> ActionRegistry:
+def standard_actions() -> ActionRegistry:  # noqa: C901 - a list of small functions
     """The actions that most tests emit; blocking and ``async`` twins of each."""
     actions = ActionRegistry()
 
@@ -197,7 +197,7 @@ PLACES = ("blocking scope", "async scope", "blocking action", "async action")
 
 
 def run_in(place: str, runtime: Any, body: Body[T], **options: Any) -> T:
-    """Run ``await body(orchestrator)`` in an execution of *runtime*; returns or raises as it does."""
+    """Run ``await body(orchestrator)`` in an execution of *runtime*, with its outcome."""
     outcome: list[T] = []
 
     async def async_action() -> None:

@@ -87,7 +87,7 @@ def test_ends_hold_failed_and_cancelled_children_too_and_then_the_groups_error_i
         given = [child("t:echo", 1), child("t:fail", "two"), child("t:forever")]
         group = await orchestrator.emit_children(given)
         states: dict[Any, str] = {}
-        with pytest.raises(GroupFailedError) as caught:
+        with pytest.raises(GroupFailedError) as caught:  # noqa: PT012 - after the last end
             async for end in orchestrator.as_completed(group):
                 states[end.index] = end.state.value
                 if len(states) == 2:
@@ -155,9 +155,9 @@ def test_the_timeout_is_one_deadline_for_the_whole_reading(run_body: Run) -> Non
         group = await orchestrator.emit_children(given)
         await anext(orchestrator.as_completed(group))  # the first end is there to be read
         seen = []
-        with pytest.raises(AwaitTimeoutError):
+        with pytest.raises(AwaitTimeoutError):  # noqa: PT012 - after the first end
             async for end in orchestrator.as_completed(group, SOON):
-                seen.append(end.index)
+                seen.append(end.index)  # noqa: PERF401 - what came before the error counts
         assert seen == [0]
         gate.open()
         assert [end.index for end in await ends_of(orchestrator, group)] == [0, 1]

@@ -40,9 +40,9 @@ def test_every_blocking_method_is_refused_on_a_loops_thread_and_names_its_twin(
             "release_group": lambda: orchestrator.release_group(group),
             "sleep": lambda: orchestrator.sleep(0),
             "run_async": lambda: runtime.run("t:echo", 1),
-            "await handle": lambda: handle.result(),
-            "aclose": lambda: runtime.close(),
-            "async with": lambda: runtime.__enter__(),
+            "await handle": handle.result,
+            "aclose": runtime.close,
+            "async with": runtime.__enter__,
             "async with runtime.execution": lambda: runtime.execution().__enter__(),
         }
 
@@ -114,9 +114,7 @@ async def read(handle: Any) -> Any:
     return await handle
 
 
-def test_async_actions_of_two_loops_meet_in_one_group(
-    make_runtime: Run, actions: ActionRegistry
-) -> None:
+def test_async_actions_of_two_loops_meet_in_one_group(make_runtime: Run) -> None:
     runtime = make_runtime()
     with runtime.execution() as orchestrator:
         group = orchestrator.emit_children(children("t:echo_async", range(5)))

@@ -76,7 +76,9 @@ def test_a_policy_that_makes_no_sense_is_refused_and_queues_nothing(
     run_body(body)
 
 
-@pytest.mark.parametrize(("timeout", "error"), [(-1, ValueError), (NAN, ValueError), ("1", TypeError)])
+@pytest.mark.parametrize(
+    ("timeout", "error"), [(-1, ValueError), (NAN, ValueError), ("1", TypeError)]
+)
 def test_a_timeout_that_makes_no_sense_is_refused_everywhere(
     runtime: Any, run_body: Run, timeout: Any, error: type[Exception]
 ) -> None:
@@ -89,7 +91,7 @@ def test_a_timeout_that_makes_no_sense_is_refused_everywhere(
             lambda: ends(orchestrator, group),
             lambda: orchestrator.sleep(timeout),
         ):
-            with pytest.raises(error, match="timeout|seconds"):
+            with pytest.raises(error, match=r"timeout|seconds"):
                 await wait()
         assert await orchestrator.await_group(group) == [1]
 
@@ -220,7 +222,7 @@ def test_an_emit_that_the_end_of_its_attempt_overtakes_starts_nothing(
     assert ran == []
 
 
-def test_values_whose_repr_raises_do_no_harm(runtime: Any, run_body: Run) -> None:
+def test_values_whose_repr_raises_do_no_harm(run_body: Run) -> None:
     async def body(orchestrator: Any) -> None:
         rude = Rude()
         assert await orchestrator.call(child("t:echo", rude)) is rude
@@ -237,7 +239,7 @@ def test_values_whose_repr_raises_do_no_harm(runtime: Any, run_body: Run) -> Non
 
 
 def test_an_exception_that_cannot_be_printed_or_noted_is_still_told(
-    runtime: Any, actions: ActionRegistry, run_body: Run
+    actions: ActionRegistry, run_body: Run
 ) -> None:
     class Mute(Exception):  # noqa: N818
         def __str__(self) -> str:

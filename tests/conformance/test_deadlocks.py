@@ -201,7 +201,7 @@ def test_a_sibling_may_wait_for_another_group_of_its_parent(
 
 
 def test_a_child_may_wait_for_a_later_group_of_its_parent_though_the_parent_waits_for_it(
-    actions: ActionRegistry, runtime: Any, waiting: Gate, told: list[str]
+    runtime: Any, waiting: Gate, told: list[str]
 ) -> None:
     with runtime.execution() as orchestrator:
         waits = orchestrator.emit_one(child("t:waits"))

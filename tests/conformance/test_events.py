@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 from collections.abc import Callable
 from typing import Any
@@ -41,7 +42,7 @@ def test_a_listener_is_told_of_every_change_of_state_in_order_for_each_execution
 
     assert len(events) == 6
     for changes in events.values():
-        for before, after in zip(changes, changes[1:], strict=False):
+        for before, after in itertools.pairwise(changes):
             assert after.previous == before.execution.state  # a chain without a gap
             assert after.at >= before.at
         assert [event for event in changes if event.execution.state.ended] == changes[-1:]
@@ -69,9 +70,7 @@ def test_an_event_holds_the_snapshot_in_its_new_state(runtime: Any) -> None:
 def test_every_listener_is_told_on_a_thread_of_its_own(runtime: Any) -> None:
     gate, told = Gate(), Gate()
     blocked = runtime.subscribe(lambda _event: gate.wait())
-    other = runtime.subscribe(
-        lambda event: told.open() if event.execution.state.ended else None
-    )
+    other = runtime.subscribe(lambda event: told.open() if event.execution.state.ended else None)
     assert runtime.run("t:echo", 1) == 1
     told.wait()  # though the first listener still sits in its first event
     gate.open()

@@ -296,7 +296,7 @@ def test_cancelling_a_group_that_has_decided_changes_nothing(run_body: Run) -> N
 
 def test_a_failing_scope_cancels_what_is_in_it_and_raises_its_own_exception(runtime: Any) -> None:
     started = Gate()
-    with pytest.raises(Boom, match="mine"), runtime.execution() as orchestrator:
+    with pytest.raises(Boom, match="mine"), runtime.execution() as orchestrator:  # noqa: PT012
         orchestrator.emit_children([child("t:forever", {"started": started})])
         started.wait()
         raise Boom("mine")

@@ -62,7 +62,7 @@ class Source:
 
 @pytest.mark.parametrize("most", [1, 2, 5])
 def test_at_most_max_in_flight_children_exist_at_a_time(
-    actions: ActionRegistry, runtime: Any, run_body: Run, most: int
+    actions: ActionRegistry, run_body: Run, most: int
 ) -> None:
     in_flight = Meter()
 
@@ -185,9 +185,7 @@ def test_a_source_is_read_on_a_thread_of_its_own_in_the_context_of_the_emit(runt
 
     def items() -> Iterator[int]:
         for number in range(3):
-            seen.append(
-                (threading.get_ident(), colour.get(), current_context().execution.id)
-            )
+            seen.append((threading.get_ident(), colour.get(), current_context().execution.id))
             yield number
 
     def parent() -> str:
@@ -344,50 +342,6 @@ def test_a_failed_child_of_a_lazy_group_is_told_as_any_other(run_body: Run) -> N
             await orchestrator.await_group(group, LIMIT)
         assert caught.value.outputs == [1, None, 3]
         assert isinstance(caught.value.exceptions[0], Boom)
-
-    run_body(body)
-
-
-def test_keep_false_keeps_counts_only(run_body: Run) -> None:
-    async def body(orchestrator: Any) -> None:
-        group = await orchestrator.emit_children(children("t:echo", range(5)), keep=False)
-        assert await orchestrator.await_group(group, LIMIT) == []
-        lazily = await orchestrator.emit_for_each(
-            range(50), "n", Task("t:echo"), max_in_flight=5, keep=False
-        )
-        assert await orchestrator.await_group(lazily, LIMIT) == []
-        assert await orchestrator.await_resume() is None
-
-    run_body(body)
-
-
-def test_keep_false_still_tells_of_failures(run_body: Run) -> None:
-    async def body(orchestrator: Any) -> None:
-        given = [child("t:echo", 1), child("t:fail", "two")]
-        group = await orchestrator.emit_children(given, keep=False)
-        with pytest.raises(GroupFailedError) as caught:
-            await orchestrator.await_group(group, LIMIT)
-        assert [str(error) for error in caught.value.exceptions] == ["two"]
-
-    run_body(body)
-
-
-def test_keep_false_shows_outputs_to_until(run_body: Run) -> None:
-    seen: list[int] = []
-
-    async def body(orchestrator: Any) -> None:
-        seen.clear()
-        group = await orchestrator.emit_for_each(
-            range(10),
-            "n",
-            Task("t:echo"),
-            max_in_flight=1,
-            keep=False,
-            mode="any",
-            until=lambda n: seen.append(n) or n == 4,
-        )
-        await orchestrator.await_group(group, LIMIT)
-        assert seen[:5] == [0, 1, 2, 3, 4]
 
     run_body(body)
 

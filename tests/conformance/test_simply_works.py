@@ -174,7 +174,7 @@ class Minimal:
     def wait_for_unblock(self, execution_id: str) -> Any:
         return self._future(Execution(id=execution_id, output="merged"))
 
-    def await_group(self, group_id: str) -> Any:
+    def await_group(self, group_id: str) -> Any:  # noqa: ARG002 - it has one group
         _, given, _ = self.emitted[-1]
         return self._future(GroupResult([end.input for end in given], given))
 
