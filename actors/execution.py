@@ -347,6 +347,7 @@ class ExecutionActor(ParentActor):
         if attempt is not None and not self._code_over:
             if attempt.take():
                 self._mark_code_over(attempt)  # the worker will not run it
+                self._attempts -= 1  # so it was none
             else:
                 attempt.cancel()
         self._end_below("its parent has ended")

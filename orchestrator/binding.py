@@ -71,6 +71,11 @@ class Binder:
         self._required = frozenset(
             parameter.name for parameter in names if parameter.default is parameter.empty
         )
+        self._placed = frozenset(  # a mapping can't give these, whatever inspect makes of it
+            parameter.name
+            for parameter in names
+            if parameter.kind is parameter.POSITIONAL_ONLY and parameter.name in self._required
+        )
         self._first = names[0].name if names and names[0].kind in _BY_PLACE else None
         self._one_fits = self._first is not None and self._required <= {self._first}
         self._plain = self._context_name is None and not self._structured
@@ -97,6 +102,8 @@ class Binder:
             elif self._one_fits:
                 return
         args, kwargs = self._spread(given)
+        if self._placed and not args:
+            raise self._misfit(given, f"{sorted(self._placed)} can only be given by position")
         try:
             self._free.bind(*args, **kwargs)
         except TypeError as error:

@@ -345,7 +345,7 @@ def _merge(value: Any) -> MergeRule:
         raise ValueError(message) from None
 
 
-@frozen(eq=False, kw_only=True)
+@frozen(eq=False)
 class GroupPolicy:
     """How a group decides and merges; see `Orchestrator.emit_children` for each field.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import contextvars
+import functools
 import logging
 import threading
 from collections.abc import Callable
@@ -25,6 +26,8 @@ from orchestrator.values import Execution
 __all__ = ["Feeders"]
 
 _logger = logging.getLogger("runtime")
+
+_RETRY = 0.05  # seconds after which a thread that could not be started is tried again
 
 
 class Feeders:
@@ -70,15 +73,23 @@ class Feeders:
 
             self._environment.call_on_loop(loop, begin)
             return
+        self._start_thread(feeder, f"source-{group_id}", variables)
+
+    def _start_thread(self, feeder: _Feeder, name: str, variables: contextvars.Context) -> None:
         thread = threading.Thread(
-            target=self._run, args=(feeder, variables), name=f"source-{group_id}", daemon=True
+            target=self._run, args=(feeder, variables), name=name, daemon=True
         )
         self._threads.add(thread)
         try:
             thread.start()
-        except RuntimeError as error:  # no thread can be had
+        except RuntimeError as error:  # no thread is to be had now
             self._threads.discard(thread)
-            feeder.refuse(error)
+            if feeder.decided:
+                self._environment.dispatcher.execute(functools.partial(feeder.refuse, error))
+            else:
+                self._environment.clock.call_later(
+                    _RETRY, self._start_thread, feeder, name, variables
+                )
 
     def _run(self, feeder: _Feeder, variables: contextvars.Context) -> None:
         try:
@@ -98,6 +109,11 @@ class _Feeder:
         self._admit = admit
         self._index = 0
         self._closed = False
+
+    @property
+    def decided(self) -> bool:
+        """Whether the group needs no more children."""
+        return self._group.decided.done()
 
     def feed(self) -> None:
         """Draw to the end, on this thread."""

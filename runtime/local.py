@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import functools
 import itertools
 import os
 import random
@@ -43,6 +45,8 @@ from runtime.waits import current_attempt
 
 __all__ = ["LocalRuntime"]
 
+_RETRY = 0.05  # seconds after which a thread that could not be started is tried again
+
 _numbers = itertools.count(1)
 
 
@@ -62,6 +66,7 @@ class LocalRuntime(RuntimePort):
 
     Raises:
         ValueError, TypeError: a wrong argument.
+        RuntimeError: not even one thread can be started.
     """
 
     def __init__(
@@ -78,8 +83,9 @@ class LocalRuntime(RuntimePort):
         clock = Clock(name=f"{name}-clock")
         dispatcher = Dispatcher(None, name=f"{name}-worker", clock=clock, keep_idle=workers + 1)
         system = ActorSystem(clock=clock, dispatcher=CallingThreadDispatcher(dispatcher), name=name)
-        self._subscriptions = Subscriptions()
-        loops = Loops(name)
+        clock.start()  # so that no timer fails later for want of a thread
+        self._subscriptions = Subscriptions(functools.partial(clock.call_later, _RETRY))
+        loops = Loops(name, clock)
         processes = ProcessHost()
         self._places = Places(clock, dispatcher, loops, processes, self.blocking)
         self._environment = Environment(
@@ -301,7 +307,8 @@ class LocalRuntime(RuntimePort):
                 over.set(None)
 
         thread = threading.Thread(target=shut_down, name="runtime-close", daemon=True)
-        thread.start()
+        while not _started(thread):  # noqa: ASYNC110 - nothing tells when there is room for one
+            await asyncio.sleep(_RETRY)
         await over
         thread.join()  # it has nothing left to do
 
@@ -329,8 +336,6 @@ class LocalRuntime(RuntimePort):
 
     async def __aenter__(self) -> Self:
         self.check()
-        import asyncio  # noqa: PLC0415 - imported by every user of this method already
-
         self._loops.adopt(asyncio.get_running_loop())
         return self
 
@@ -357,6 +362,14 @@ class _Announcements:
     def changed(self, execution: Execution, previous: ExecutionState, at: float) -> None:
         """Publish one event."""
         self._subscriptions.publish(ExecutionEvent(execution, previous, at))
+
+
+def _started(thread: threading.Thread) -> bool:
+    try:
+        thread.start()
+    except RuntimeError:  # no thread is to be had now
+        return False
+    return True
 
 
 _runtimes: weakref.WeakSet[LocalRuntime] = weakref.WeakSet()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import threading
 from collections import deque
@@ -10,8 +11,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any, TypeAlias
 
 from actors.attempt import Attempt
-from actors.protocol_actor import PromptReply
-from actors.system import Future
+from actors.system import Clock
 from orchestrator.errors import RuntimeClosedError
 
 __all__ = ["Loops"]
@@ -22,15 +22,20 @@ Run: TypeAlias = Callable[[Attempt], Coroutine[Any, Any, None]]
 NeverRun: TypeAlias = Callable[[Attempt, BaseException], None]
 
 
+_RETRY = 0.05  # seconds after which a thread that could not be started is tried again
+
+
 class Loops:
     """Starts the code of attempts on the runtime's loop, from any thread."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, clock: Clock) -> None:
         self._name = name
+        self._clock = clock
         self._run: Run
         self._never_run: NeverRun
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
+        self._unstarted = deque([None])  # taken for good by whoever starts the thread
         self._starts: deque[Attempt | Callable[[], object]] = deque()
         self._wakes: deque[None] = deque()  # holds one item while a wake-up is on its way
         self._tasks: dict[asyncio.Task[None], Attempt] = {}
@@ -47,12 +52,15 @@ class Loops:
 
     def start(self, attempt: Attempt) -> None:
         """Run the attempt's code as a task, in a copy of its variables."""
-        loop = self._loop or self._start_own()
-        if asyncio._get_running_loop() is loop:  # noqa: SLF001 - the cheap public-by-use accessor
+        loop = self._loop
+        if loop is None:
+            self._starts.append(attempt)
+            self._start_own()
+        elif asyncio._get_running_loop() is loop:  # noqa: SLF001 - the cheap public-by-use accessor
             self._create(loop, attempt)
-            return
-        self._starts.append(attempt)
-        self._wake(loop)
+        else:
+            self._starts.append(attempt)
+            self._wake(loop)
 
     def _wake(self, loop: asyncio.AbstractEventLoop) -> bool:
         """See that the loop takes in what was started; ``False`` if it has closed."""
@@ -121,18 +129,37 @@ class Loops:
 
     # The loop of one's own
 
-    def _start_own(self) -> asyncio.AbstractEventLoop:
-        mine: Future[asyncio.AbstractEventLoop] = PromptReply(asyncio.CancelledError)
-        own: Future[asyncio.AbstractEventLoop] = self.__dict__.setdefault("_own_loop", mine)
-        if own is mine:
+    def _start_own(self) -> None:
+        """Start the loop's thread, which takes in what was started; where none is to be had, soon.
+
+        Whoever finds another at it has left its start in the queue, and that one looks there when
+        the loop is there for all to see.
+        """
+        with contextlib.suppress(IndexError):
+            self._unstarted.pop()
+            self._loop = self._make_own()
+            if self._loop is None:
+                self._unstarted.append(None)
+                self._clock.call_later(_RETRY, self._start_own)
+        if self._loop is not None and self._starts:
+            self._wake(self._loop)
+
+    def _make_own(self) -> asyncio.AbstractEventLoop | None:
+        """A loop that runs on a thread of its own; ``None`` where there can't be one now."""
+        try:
             loop = asyncio.new_event_loop()
-            self._thread = threading.Thread(
-                target=self._run_own, args=(loop,), name=f"{self._name}-loop", daemon=True
-            )
-            self._thread.start()
-            mine.set(loop)
-        self._loop = own.get()
-        return self._loop
+        except OSError:  # too many open files
+            return None
+        thread = threading.Thread(
+            target=self._run_own, args=(loop,), name=f"{self._name}-loop", daemon=True
+        )
+        try:
+            thread.start()
+        except RuntimeError:  # too many threads
+            loop.close()
+            return None
+        self._thread = thread
+        return loop
 
     def _run_own(self, loop: asyncio.AbstractEventLoop) -> None:
         asyncio.set_event_loop(loop)

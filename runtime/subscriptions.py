@@ -50,6 +50,7 @@ class EventsLost:
 
 
 Listener: TypeAlias = Callable[[ExecutionEvent | EventsLost], object]
+Later: TypeAlias = Callable[[Callable[[], object]], object]
 
 
 class Subscription:
@@ -67,6 +68,7 @@ class Subscription:
         *,
         on_stop: Callable[[Subscription], object] | None = None,
         on_end: Callable[[Subscription], object] | None = None,
+        later: Later | None = None,
     ) -> None:
         """Start nothing yet: the first event starts the thread.
 
@@ -75,6 +77,7 @@ class Subscription:
             buffer: How many events may wait for it; one more, and the oldest is lost.
             on_stop: Called with this when it takes no more events.
             on_end: Called with this when its thread has delivered all, maybe more than once.
+            later: Calls what it is given in a while: where no thread is to be had, it tries again.
 
         Raises:
             TypeError: *listener* is not callable, or *buffer* is no integer.
@@ -93,6 +96,7 @@ class Subscription:
         )
         self._on_stop = on_stop
         self._on_end = on_end
+        self._later = later
         # The newest `buffer` events, each with its number.
         self._events: deque[tuple[ExecutionEvent, int]] = deque(maxlen=min(buffer, sys.maxsize))
         self._numbers = itertools.count()
@@ -191,11 +195,13 @@ class Subscription:
             self._not_started()
 
     def _not_started(self) -> None:
-        """No thread is to be had now: the next event tries again, or the end gives up."""
+        """No thread is to be had now: it is tried again soon, or the end gives up."""
         self._unstarted.append(None)
         if self._stopped:
             self.lost += len(self._events)
             self._end()
+        elif self._later is not None:
+            self._later(self._wake)
 
     def _run(self) -> None:
         while True:
@@ -239,7 +245,8 @@ class Subscription:
 class Subscriptions:
     """A runtime's subscriptions. Any thread may call anything at any time."""
 
-    def __init__(self) -> None:
+    def __init__(self, later: Later | None = None) -> None:
+        self._later = later
         self.open: dict[Subscription, None] = {}  # these take events
         self._alive: dict[Subscription, None] = {}  # these have not delivered all they took
         self._closed = False
@@ -262,6 +269,7 @@ class Subscriptions:
             buffer,
             on_stop=lambda stopped: self.open.pop(stopped, None),
             on_end=lambda ended: self._alive.pop(ended, None),
+            later=self._later,
         )
         self._alive[subscription] = None
         self.open[subscription] = None

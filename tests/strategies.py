@@ -17,16 +17,19 @@ from hypothesis import strategies as st
 from orchestrator import AwaitMode
 
 __all__ = [
+    "Decision",
     "FanOut",
     "Leaf",
     "Outcome",
     "Policy",
+    "Wait",
     "decision",
     "fan_outs",
     "leaves",
     "outcomes",
     "policies",
     "size",
+    "without_failures",
 ]
 
 MOST_CHILDREN = 4

@@ -112,6 +112,16 @@ class Clock:
             self._live.pop(timer, None)
         return timer
 
+    def start(self) -> None:
+        """Start the thread now and not with the first timer, so that no timer can fail.
+
+        Raises:
+            RuntimeError: the timer thread can't be started.
+        """
+        if self._thread is None and not self._start():
+            msg = "no thread can be started for timers"
+            raise RuntimeError(msg)
+
     def close(self) -> None:
         """Drop the pending timers and end the thread; idempotent.
 
