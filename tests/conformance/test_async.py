@@ -103,7 +103,7 @@ def test_a_waiter_whose_loop_has_closed_is_dropped_and_does_no_harm(runtime: Any
     loop = asyncio.new_event_loop()
     loop.run_until_complete(give_up())
     for task in asyncio.all_tasks(loop):
-        task._log_destroy_pending = False  # type: ignore[attr-defined]  # noqa: SLF001 - on purpose
+        task._log_destroy_pending = False  # type: ignore[attr-defined]
     loop.close()
     gate.open()
     assert handle.result(LIMIT) == 1

@@ -151,7 +151,7 @@ def test_an_async_execution_that_stops_waiting_leaves_nothing(
                     async for _end in orchestrator.as_completed(group, MOMENT):
                         raise AssertionError("nothing can have ended")
 
-            while runtime.stats().waiting < 1:
+            while runtime.stats().waiting < 1:  # noqa: ASYNC110 - nobody tells of it
                 await asyncio.sleep(0)
             for _ in range(20):
                 await give_up_and_be_cancelled()
@@ -450,7 +450,7 @@ def test_readers_that_leave_a_task_early_leave_nothing(
             group = await orchestrator.emit_children(
                 [child("t:echo_async", 1), child("t:forever_async")]
             )
-            while runtime.stats().waiting < 1:
+            while runtime.stats().waiting < 1:  # noqa: ASYNC110 - nobody tells of it
                 await asyncio.sleep(0)
 
             async def once() -> None:
@@ -591,9 +591,9 @@ def test_after_close_nothing_is_left_of_what_was_cancelled_by_it(actions: Action
 
 
 def test_actor_systems_that_were_stopped_leave_nothing() -> None:
-    import pykka
+    import pykka  # noqa: PLC0415 - needed here alone
 
-    from actors.system import PooledActor
+    from actors.system import PooledActor  # noqa: PLC0415
 
     class Echo(PooledActor):
         def on_receive(self, message: Any) -> Any:

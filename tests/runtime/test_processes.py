@@ -447,7 +447,7 @@ def test_kill_between_taking_a_process_and_asking_it_leaves_the_process_alone(
 ) -> None:
     process = call(shared, os.getpid)
     control = ProcessCall()
-    take = ProcessHost._take  # noqa: SLF001 - there is no other moment to hook into
+    take = ProcessHost._take
 
     def take_then_kill(host: ProcessHost, name: str) -> Any:
         taken = take(host, name)
@@ -692,7 +692,7 @@ def test_a_process_that_becomes_idle_during_close_is_ended_too(
     host = ProcessHost()
     closer = threading.Thread(target=host.close)
     idle_ended = threading.Event()
-    keep, end_idle = ProcessHost._keep, ProcessHost._end_idle  # noqa: SLF001 - the moments between
+    keep, end_idle = ProcessHost._keep, ProcessHost._end_idle
 
     def close_then_keep(host: ProcessHost, child: _process_worker.Child) -> None:
         closer.start()

@@ -153,7 +153,7 @@ def test_what_comes_between_a_look_at_the_queue_and_sleep_is_delivered(
         queue = Looked(maxlen=10)
         queue.at = at
         queue.happens = happens
-        subscription._events = queue  # noqa: SLF001 - there is no other way in between
+        subscription._events = queue
         for number in range(2):
             subscription.publish(event(number))
         for _ in range(3):

@@ -1,4 +1,3 @@
-# ruff: noqa: SLF001 -- that nothing is left behind shows only inside
 import asyncio
 import gc
 import threading
