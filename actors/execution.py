@@ -40,7 +40,11 @@ from actors.protocol_actor import ask, tell
 from actors.record import Phase
 from actors.retrying import may_retry
 from orchestrator.context import ExecutionContext
-from orchestrator.errors import ExecutionCancelledError, ExecutionTimeoutError
+from orchestrator.errors import (
+    ExecutionCancelledError,
+    ExecutionTimeoutError,
+    OrchestratorError,
+)
 from orchestrator.values import ExecutionState
 
 __all__ = ["ExecutionActor"]
@@ -301,6 +305,16 @@ class ExecutionActor(ParentActor):
         self._decide(
             ExecutionState.CANCELLED, error=ExecutionCancelledError(self._given.id, reason)
         )
+
+    def on_fault(self, error: Exception) -> None:
+        """A fault of this library fails the execution: nobody waits for it for ever."""
+        if self._final is None:
+            self._stop_code()
+            fault = OrchestratorError(
+                f"execution {self._given.id!r} was lost to a fault: {error!r}"
+            )
+            fault.__cause__ = error
+            self._decide(_FAILED, error=fault)
 
     def _on_deadline_passed(self) -> None:
         if self._final is None:

@@ -68,8 +68,18 @@ class ProtocolActor(PooledActor):
     def _actor_begin(self) -> None:
         try:
             self.on_start()
-        except Exception:
+        except Exception as error:
             _logger.exception("Unhandled exception in %s on its start:", self)
+            self._answer_fault(error)
+
+    def on_fault(self, error: Exception) -> None:
+        """A turn has failed: answer those who would wait for ever for what it should have done."""
+
+    def _answer_fault(self, error: Exception) -> None:
+        try:
+            self.on_fault(error)
+        except Exception:
+            _logger.exception("Unhandled exception in %s while it answered a fault:", self)
 
     def finish(self) -> None:
         """End at the end of this turn: there is nothing left to do and nobody left to tell."""
@@ -90,3 +100,4 @@ class ProtocolActor(PooledActor):
             if reply is not None:
                 with contextlib.suppress(queue.Full):
                     reply.set_exception((type(error), error, error.__traceback__))
+            self._answer_fault(error)

@@ -358,3 +358,15 @@ def test_a_deadline_that_is_met_leaves_no_timer() -> None:
     driver = running(own_timeout=10.0, timeout=5.0)
     driver.finish(1)
     assert driver.world.clock.pending == []
+
+
+@pytest.mark.pykka_errors_expected
+def test_a_fault_in_a_turn_fails_the_execution_instead_of_leaving_everyone_waiting(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    driver = running()
+    monkeypatch.setattr(driver.actor, "_on_retry_due", lambda _number: [][0])
+    driver.actor._actor_receive(RetryDue(1), None)
+    driver.catch_up()
+    assert driver.final().state is FAILED
+    assert isinstance(driver.final().error.__cause__, IndexError)

@@ -134,7 +134,7 @@ def test_a_template_without_an_action_is_refused(run_body: Run) -> None:
     run_body(body)
 
 
-def test_an_unknown_action_is_refused_though_there_is_no_item(run_body: Run) -> None:
+def test_a_template_of_an_unknown_action_is_refused_and_the_nearest_named(run_body: Run) -> None:
     async def body(orchestrator: Any) -> None:
         with pytest.raises(UnknownActionError, match="t:echo"):
             await orchestrator.emit_for_each([1], "n", Task("t:ehco"))

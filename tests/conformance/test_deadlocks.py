@@ -254,11 +254,9 @@ def test_several_waits_of_one_execution_at_once_are_no_edges(runtime: Any) -> No
     assert runtime.run(parent, timeout=LIMIT) == [[0], [1], [2]]
 
 
-def test_waiting_for_ones_own_resume_from_below_is_a_deadlock(
+def test_a_child_may_run_a_root_to_its_end_while_its_parent_waits_for_it(
     actions: ActionRegistry, runtime: Any
 ) -> None:
-    """Through the protocol's `wait_for_unblock`, by a child of the one that is waited for."""
-
     @actions.register("t:below")
     def below(parent: str) -> Any:
         orchestrator = here()
