@@ -22,6 +22,7 @@ from orchestrator.errors import (
     DuplicateExecutionError,
     ExecutionCancelledError,
     GroupFailedError,
+    InvalidInputError,
     OrchestratorError,
 )
 from orchestrator.ids import new_id
@@ -58,7 +59,11 @@ class Expansion:
         self.prefix = f"{base}.{template.id}" if template.id else base
         self._as = as_
         self._template = template
-        self._resolve = compile_input(template.input)
+        try:
+            self._resolve = compile_input(template.input)
+        except RecursionError:
+            message = "the template's input is nested too deeply, or holds itself"
+            raise InvalidInputError(message, got=excerpt(template.input)) from None
 
     def child(self, index: int, item: Any) -> Execution:
         """The child of the *index*-th item; raises `InvalidInputError` for a bad reference."""

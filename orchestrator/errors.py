@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Self
 
-from attrs import define
+from attrs import define, field
 
 from orchestrator.texts import excerpt
 
@@ -181,7 +181,7 @@ class GroupTimeoutError(OrchestratorError, TimeoutError):
 
     group_id: str
     timeout: float  # seconds from the emit to the deadline
-    outputs: list[Any]  # by emission; None where nothing had arrived
+    outputs: list[Any] = field(repr=excerpt)  # by emission; None where nothing had arrived
     missing: tuple[int, ...]  # indexes of the children that were still out
 
     def __str__(self) -> str:
@@ -286,7 +286,7 @@ class RejectedError(OrchestratorError):
     """An output that ``until=`` did not accept, or a quorum that can't be reached any more."""
 
     problem: str
-    output: Any = None
+    output: Any = field(default=None, repr=excerpt)  # it may be of any size, and unprintable
 
     def __str__(self) -> str:
         return self.problem

@@ -243,6 +243,8 @@ class RuntimePort:
     def cancel(self, execution_id: str, reason: str = "") -> None:
         """Cancel one execution; `UnknownExecutionError` for an id that was never given."""
         self.check()
+        if not isinstance(execution_id, str):
+            raise UnknownExecutionError(execution_id)
         attempt = current_attempt(self._environment)
         found = None if attempt is None else self._cancel(attempt.ref, execution_id, reason)
         if found is None:  # or the attempt is over, and its actor gone

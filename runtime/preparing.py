@@ -93,6 +93,12 @@ class Preparing:
     def _check(self, child: Execution, action: Action) -> None:
         if child.state is not ExecutionState.PENDING:
             return  # a snapshot has no claim, and is refused for that
+        for name in (child.id, child.task_id, child.process_id):
+            if name.__class__ is not str:
+                _check_name(name)
+        if child.priority is not None and not isinstance(child.priority, int):
+            message = f"priority must be an integer or None, not {excerpt(child.priority)}"
+            raise TypeError(message)
         if child.timeout is not None:
             checked_timeout(child.timeout)
         action.binder.check(child.input)
@@ -128,3 +134,9 @@ class Preparing:
             timeout=task.timeout if child.timeout is None else child.timeout,
             priority=task.priority if child.priority is None else child.priority,
         )
+
+
+def _check_name(name: object) -> None:
+    if not isinstance(name, str):
+        message = f"the ids of an execution must be strings, not {excerpt(name)}"
+        raise TypeError(message)

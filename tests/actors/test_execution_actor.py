@@ -365,8 +365,8 @@ def test_a_fault_in_a_turn_fails_the_execution_instead_of_leaving_everyone_waiti
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     driver = running()
-    monkeypatch.setattr(driver.actor, "_on_retry_due", lambda _number: [][0])
+    monkeypatch.setattr(driver.actor, "_on_retry_due", lambda _number: {}.popitem())
     driver.actor._actor_receive(RetryDue(1), None)
     driver.catch_up()
     assert driver.final().state is FAILED
-    assert isinstance(driver.final().error.__cause__, IndexError)
+    assert isinstance(driver.final().error.__cause__, KeyError)
