@@ -101,7 +101,7 @@ class AllocatorActor(Canceller):
             case GroupEnded():
                 self._on_group_ended(message.group_id)
             case ForgetGroups():
-                self._on_forget_groups(message.group_ids)
+                self._on_forget_groups(message)
             case Drain():
                 self._on_drain(message)
             case UnblockOther():
@@ -132,8 +132,6 @@ class AllocatorActor(Canceller):
             refusal = DuplicateExecutionError(child.id)
         if refusal is not None:
             message.reply.set_error(refusal)
-            if message.scope is not None:
-                message.scope.set_error(refusal)
             if message.settled is not None:
                 message.settled.set(None)
             if message.emission.parent is not None:
@@ -361,11 +359,13 @@ class AllocatorActor(Canceller):
         self._open.pop(group_id, None)
         self._nodes.pop(group_id, None)
 
-    def _on_forget_groups(self, group_ids: Sequence[str]) -> None:
-        for group_id in group_ids:
+    def _on_forget_groups(self, message: ForgetGroups) -> None:
+        for group_id in message.group_ids:
             entry = self._directory.pop(group_id, None)
             if entry is not None:
                 tell(entry.ref, _FORGET)
+        if message.reply is not None:
+            message.reply.set(None)
 
     # Closing
 

@@ -128,8 +128,7 @@ class Below:
             group.released = group.consumed = True
             if group.settled:
                 del self.groups[message.group_id]
-            tell(self._environment.allocator, ForgetGroups((message.group_id,)))
-            message.reply.set(None)
+            tell(self._environment.allocator, ForgetGroups((message.group_id,), message.reply))
 
     # What ends it
 

@@ -168,6 +168,7 @@ class ForgetGroups:
     """Their emitter has ended, or they were released. Execution -> allocator."""
 
     group_ids: tuple[str, ...]
+    reply: Future[None] | None = None  # resolved when they are unknown to everyone
 
 
 @frozen(eq=False)

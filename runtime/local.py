@@ -243,6 +243,7 @@ class LocalRuntime(RuntimePort):
 
     def stats(self) -> Stats:
         """The counters now; the last ones of a closed runtime."""
+        self._check_fork()
         if self._closing.stats is not None:
             return self._closing.stats
         reply: PromptReply[Stats] = PromptReply(closed_error)

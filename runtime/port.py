@@ -104,10 +104,12 @@ class RuntimePort:
 
     def cancel_root(self, execution_id: str, reason: str) -> None:
         """Cancel by id whatever still runs; the parts of this runtime call it."""
+        self._check_fork()
         tell(self._environment.allocator, CancelExecution(execution_id, reason))
 
     def snapshot_of(self, execution_id: str, ended: Future[Execution]) -> Execution:
         """A live execution as it is now, or as it ended."""
+        self._check_fork()
         reply: PromptReply[Execution] = PromptReply(closed_error)
         ask(self._environment.allocator, SnapshotOther(execution_id, reply))
         try:
@@ -310,10 +312,12 @@ class RuntimePort:
 
     def sleep(self, seconds: float) -> None:
         """Block this thread for *seconds*; a cancel ends it."""
+        self._check_fork()
         self._waits.sleep(seconds)
 
     async def sleep_async(self, seconds: float) -> None:
         """The same in a task."""
+        self._check_fork()
         await self._waits.sleep_async(seconds)
 
     def blocking(self) -> AbstractContextManager[None]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 from _thread import get_ident
 from contextvars import Token
 from types import TracebackType
@@ -109,6 +110,7 @@ class Scope:
         self._ended = self._runtime.submit_root(
             self._execution, action, scope=ready, over=self._over, **self._options
         )
+        self._ended.add_done_callback(functools.partial(_never_began, ready))
         return ready
 
     def _begin(self, attempt: Attempt) -> Any:
@@ -138,6 +140,15 @@ class Scope:
         if raised is None:
             output_of(ended)
         del attempt
+
+
+def _never_began(ready: Future[Attempt], ended: Future[Execution]) -> None:
+    """Tell whoever enters the scope that it was refused, or had ended before it began."""
+    if not ready.done():
+        try:
+            output_of(ended.get())
+        except BaseException as error:  # noqa: BLE001 - it is the answer
+            ready.set_error(error)
 
 
 async def _until(over: Future[None]) -> None:

@@ -17,10 +17,14 @@ _ALWAYS = (asyncio.Future, asyncio.Task, threading.Thread)
 
 # What is cleared out now and then, and not at once: a heap of timers and a queue hold some that
 # were cancelled, a dispatcher some threads that have nothing to do, and the last that have ended.
-_CANCELLED, _IDLE = 70, 8
+_CANCELLED, _IDLE, _KINDS = 70, 8, 4
 SLACK = Counter(
     {
         "actors.system.clock.Timer": _CANCELLED,
+        # Made for each kind of work when something of it first has to queue.
+        "actors.admission._Lane": _KINDS,
+        "actors.ready.ReadyQueue": _KINDS,
+        "the allocator's tables": _KINDS,
         "actors.ready.Queued": _CANCELLED,
         "threading.Thread": _IDLE,
         "threads": _IDLE,
