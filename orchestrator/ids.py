@@ -7,8 +7,10 @@ import os
 import secrets
 from collections.abc import Callable
 
-__all__ = ["new_id", "replace_id_source", "was_issued"]
+__all__ = ["SIMULATED", "new_id", "replace_id_source", "was_issued"]
 
+
+SIMULATED = "sim"  # the prefix of what a replacement answers
 
 _prefix = secrets.token_hex(4)
 _numbers = itertools.count(1)  # next() is atomic: no two threads get the same
@@ -25,7 +27,8 @@ def new_id() -> str:
 def replace_id_source(source: Callable[[], str] | None) -> Callable[[], str] | None:
     """Make *source* answer `new_id` until it is replaced by ``None``; returns the one before.
 
-    Not for applications: a simulation makes its ids the same in every run.
+    Not for applications: a simulation makes its ids the same in every run. They begin with
+    `SIMULATED` and a hyphen.
     """
     global _replacement
     previous, _replacement = _replacement, source
@@ -34,12 +37,14 @@ def replace_id_source(source: Callable[[], str] | None) -> Callable[[], str] | N
 
 def was_issued(name: object) -> bool:
     """Whether *name* looks like an id that this process gave to something, or part of one."""
-    return isinstance(name, str) and name.startswith(f"{_prefix}-")
+    return isinstance(name, str) and name.startswith((f"{_prefix}-", f"{SIMULATED}-"))
 
 
 def _after_fork() -> None:
     global _prefix  # noqa: PLW0603 - see replace_id_source
-    _prefix = secrets.token_hex(4)
+    SIMULATED = "sim"  # the prefix of what a replacement answers
+
+_prefix = secrets.token_hex(4)
 
 
 os.register_at_fork(after_in_child=_after_fork)

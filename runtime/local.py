@@ -13,8 +13,10 @@ from collections.abc import Callable, Mapping, Sized
 from types import TracebackType
 from typing import Any, Self
 
+from attrs import frozen
+
 from actors.allocator import AllocatorActor
-from actors.environment import Environment
+from actors.environment import Environment, Publisher
 from actors.messages import (
     ReadStats,
 )
@@ -43,11 +45,22 @@ from runtime.scope import Scope
 from runtime.subscriptions import ExecutionEvent, Listener, Subscription, Subscriptions
 from runtime.waits import current_attempt
 
-__all__ = ["LocalRuntime"]
+__all__ = ["LocalRuntime", "Machinery"]
 
 _RETRY = 0.05  # seconds after which a thread that could not be started is tried again
 
 _numbers = itertools.count(1)
+
+
+@frozen(eq=False)
+class Machinery:
+    """What moves a runtime: the parts that a simulation swaps for its own."""
+
+    clock: Clock
+    dispatcher: Dispatcher
+    system: ActorSystem
+    processes: ProcessHost
+    random: Callable[[], float]  # for the jitter of retries
 
 
 class LocalRuntime(RuntimePort):
@@ -80,21 +93,19 @@ class LocalRuntime(RuntimePort):
             message = f"journal={excerpt(journal)}: this version keeps no journal; leave it out"
             raise ValueError(message)
         name = f"runtime-{next(_numbers)}"
-        clock = Clock(name=f"{name}-clock")
-        dispatcher = Dispatcher(None, name=f"{name}-worker", clock=clock, keep_idle=workers + 1)
-        system = ActorSystem(clock=clock, dispatcher=CallingThreadDispatcher(dispatcher), name=name)
-        clock.start()  # so that no timer fails later for want of a thread
+        machinery = self._make_machinery(name, workers)
+        clock, dispatcher = machinery.clock, machinery.dispatcher
+        system, processes = machinery.system, machinery.processes
         self._subscriptions = Subscriptions(functools.partial(clock.call_later, _RETRY))
         loops = Loops(name, clock)
-        processes = ProcessHost()
-        self._places = Places(clock, dispatcher, loops, processes, self.blocking)
+        self._places = self._make_places(machinery, loops)
         self._environment = Environment(
             clock,
             system,
             dispatcher,
             self._places,
-            _Announcements(self._subscriptions),
-            random.random,
+            self._make_publisher(_Announcements(self._subscriptions)),
+            machinery.random,
             loops.call,
             runtime=self,
         )
@@ -109,6 +120,23 @@ class LocalRuntime(RuntimePort):
         self._workers = workers
         self._draining = False  # a close has begun
         _runtimes.add(self)
+
+    # What a simulation swaps
+
+    def _make_machinery(self, name: str, workers: int) -> Machinery:
+        clock = Clock(name=f"{name}-clock")
+        dispatcher = Dispatcher(None, name=f"{name}-worker", clock=clock, keep_idle=workers + 1)
+        system = ActorSystem(clock=clock, dispatcher=CallingThreadDispatcher(dispatcher), name=name)
+        clock.start()  # so that no timer fails later for want of a thread
+        return Machinery(clock, dispatcher, system, ProcessHost(), random.random)
+
+    def _make_places(self, machinery: Machinery, loops: Loops) -> Places:
+        return Places(
+            machinery.clock, machinery.dispatcher, loops, machinery.processes, self.blocking
+        )
+
+    def _make_publisher(self, announcements: Publisher) -> Publisher:
+        return announcements
 
     # Running
 

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from attrs import frozen
 
-from actors.system.parking import Parker, park
+from actors.system.parking import Parker, new_parker, park
 from orchestrator.checks import at_least, checked_timeout
 from orchestrator.texts import excerpt, function_name
 
@@ -103,7 +103,7 @@ class Subscription:
         self._next = 0  # the number that comes next if nothing was lost
         self._unstarted = deque([None])  # taken by whoever starts the thread
         self._asleep = True  # it parks, or is about to look for events once more and then park
-        self._parker = Parker()
+        self._parker = new_parker()
         self._stopped = False  # takes no more events
         self._ended = False  # has delivered those it took
         self._waiters: dict[Parker, None] = {}
@@ -159,7 +159,7 @@ class Subscription:
         """
         if threading.get_ident() == self.thread.ident:
             return True
-        parker = Parker()
+        parker = new_parker()
         self._waiters[parker] = None
         try:
             while not self._ended:

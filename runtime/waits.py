@@ -136,7 +136,7 @@ class Waits:
 
     @contextlib.contextmanager
     def _blocking(self, attempt: Attempt) -> Iterator[None]:
-        parker = Parker()
+        parker = new_parker()
         wait = Wait(attempt, parker.unpark, main=True, worker_only=True)
         attempt.watch(wait, parker.unpark)
         tell(self._environment.allocator, WaitBegan(wait, None, can_expire=True))

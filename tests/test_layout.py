@@ -17,7 +17,8 @@ MAY_IMPORT = {
     "actors.system": {"attr", "attrs", "pykka"},
     "orchestrator": {"attr", "attrs", "cattrs", "pykka"},
     "actors": {"attr", "attrs", "cattrs", "pykka", "orchestrator"},
-    "runtime": {"attr", "attrs", "cattrs", "pykka", "orchestrator", "actors", "ray", "rich"},
+    "runtime": {"attr", "attrs", "cattrs", "pykka", "orchestrator", "actors", "ray", "rich"}
+    | {"greenlet", "hypothesis", "pytest"},  # runtime.simulation, the extra [testing]
 }
 THREADING_LOCKS = {"Lock", "RLock", "Condition", "Semaphore", "BoundedSemaphore"}
 LINES_AT_MOST = 450  # most modules settle at 60 to 250; past 400, look for a second noun
