@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -9,9 +10,12 @@ import pytest
 
 from orchestrator import ActionRegistry
 from runtime import LocalRuntime
+from runtime.simulation import SimulatedRuntime
+from runtime.simulation.schedule import Schedule
+from runtime.simulation.world import World
 from tests.conformance.support import LIMIT, PLACES, Body, run_in, standard_actions
 
-KINDS: dict[str, Callable[..., Any]] = {"local": LocalRuntime}
+KINDS: dict[str, Callable[..., Any]] = {"local": LocalRuntime, "simulated": SimulatedRuntime}
 
 
 @pytest.fixture(scope="session", params=sorted(KINDS))
@@ -26,9 +30,28 @@ def actions() -> ActionRegistry:
     return standard_actions()
 
 
+@pytest.fixture(autouse=True)
+def simulation(
+    request: pytest.FixtureRequest, runtime_factory: Callable[..., Any]
+) -> Iterator[World | None]:
+    """The simulation that a test of a simulated runtime runs in, from its first line to its last.
+
+    Its schedule is the test's own, the same in every run. Time moves only when nothing can run, as
+    the tests give each other real seconds to get things done.
+    """
+    if runtime_factory is not SimulatedRuntime:
+        yield None
+        return
+    schedule = Schedule.seeded(zlib.crc32(request.node.nodeid.encode()))
+    world = World(schedule.chooser(), jump=True)
+    world.enter()
+    yield world
+    world.leave()
+
+
 @pytest.fixture
 def make_runtime(
-    runtime_factory: Callable[..., Any], actions: ActionRegistry
+    runtime_factory: Callable[..., Any], actions: ActionRegistry, simulation: World | None
 ) -> Iterator[Callable[..., Any]]:
     """Makes runtimes that are closed, with what still runs cancelled, when the test has ended."""
     made: list[Any] = []
