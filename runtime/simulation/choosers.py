@@ -6,7 +6,7 @@ from random import Random
 
 from runtime.simulation.tasks import SimTask
 
-__all__ = ["Plain", "Uniform"]
+__all__ = ["Patient", "Plain", "Uniform"]
 
 
 class Plain:
@@ -34,3 +34,27 @@ class Uniform:
     def decide(self, current: SimTask, what: str, options: int) -> int:  # noqa: ARG002
         """Any answer."""
         return self._random.randrange(options)
+
+
+class Patient:
+    """Any task, and the clock only when *patience* choices have passed without it.
+
+    For tests that were written for real time: whoever waits with a timeout gets enough of it.
+    """
+
+    def __init__(self, random: Random, patience: int = 5_000) -> None:
+        self._random = random
+        self._patience = patience
+        self._since = 0
+
+    def choose(self, current: SimTask, options: list[SimTask], clock: bool) -> int:  # noqa: ARG002, FBT001
+        """Any task, or the clock when it is time."""
+        self._since += 1
+        if clock and self._since > self._patience:
+            self._since = 0
+            return len(options)
+        return self._random.randrange(len(options))
+
+    def decide(self, current: SimTask, what: str, options: int) -> int:  # noqa: ARG002
+        """The plain answer."""
+        return 0

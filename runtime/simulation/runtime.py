@@ -9,11 +9,11 @@ from typing import Any, Self
 from actors.environment import Publisher
 from orchestrator.registry import ActionRegistry
 from runtime.local import LocalRuntime, Machinery
-from runtime.processes import ProcessHost
 from runtime.simulation.clock import VirtualClock
 from runtime.simulation.dispatching import SimDispatcher, SimSystem, SimTurns
 from runtime.simulation.errors import SimulationError
 from runtime.simulation.here import current_world
+from runtime.simulation.processes import SimProcessHost
 from runtime.simulation.patches.loop import Adoption, SimLoop
 from runtime.simulation.world import World
 
@@ -36,7 +36,7 @@ class SimulatedRuntime(LocalRuntime):
         clock = VirtualClock(world)
         dispatcher = SimDispatcher(world)
         system = SimSystem(world, clock, SimTurns(world), name, self._on_message)
-        return Machinery(clock, dispatcher, system, ProcessHost(), lambda: 0.5)
+        return Machinery(clock, dispatcher, system, SimProcessHost(world), lambda: 0.5)
 
     def _on_message(self, actor: Any, message: Any) -> None:
         self.seen.append((self._world.now, type(actor).__name__, type(message).__name__))

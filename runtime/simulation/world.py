@@ -11,6 +11,7 @@ import gc
 from collections.abc import Callable, Iterable
 from heapq import heappop, heappush
 from itertools import count
+from types import FrameType
 from typing import Protocol
 
 from actors.system.parking import ThreadHooks
@@ -114,6 +115,7 @@ class World:
         self._kinds: dict[str, int] = {}
         self._error: BaseException | None = None  # to be raised in main
         self._foreign: str | None = None
+        self._ending = False
         self._ids = count(1)
         self._previous_ids: Callable[[], str] | None = None
         self._collects = False
@@ -157,7 +159,7 @@ class World:
                 gc.enable()
 
     def _kill_all(self) -> None:
-        self.jump = True
+        self._ending = True
         self.ready.clear()
         for task in list(self.tasks):
             task.killed = True
@@ -214,7 +216,7 @@ class World:
         forget_thread(task)
         task.state = TaskState.OVER
         del self.tasks[task]
-        if task.killed:
+        if self._ending:
             following = self.main
         else:
             for joiner in task.joiners:
@@ -364,6 +366,12 @@ class World:
         if self._foreign is not None:
             return UncontrolledError(self._foreign)
         return SimulationDeadlockError(tuple(self.describe_blocked()))
+
+    def frames(self) -> dict[int, FrameType]:
+        """Where each task that has no control stands, by its ident."""
+        others = (task for task in (self.main, *self.tasks) if task is not self.current)
+        found = ((task.ident, self._backend.frame(task)) for task in others)
+        return {ident: frame for ident, frame in found if frame is not None}
 
     def describe_blocked(self) -> Iterable[str]:
         """Each blocked task: its name, what it waits for, and where in the user's code."""

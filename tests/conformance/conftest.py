@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Callable, Iterator
+from random import Random
 from typing import Any
 
 import pytest
@@ -11,11 +12,12 @@ import pytest
 from orchestrator import ActionRegistry
 from runtime import LocalRuntime
 from runtime.simulation import SimulatedRuntime
-from runtime.simulation.schedule import Schedule
+from runtime.simulation.choosers import Patient
 from runtime.simulation.world import World
 from tests.conformance.support import LIMIT, PLACES, Body, run_in, standard_actions
 
 KINDS: dict[str, Callable[..., Any]] = {"local": LocalRuntime, "simulated": SimulatedRuntime}
+MAX_STEPS = 10_000_000  # of a test, all of its Hypothesis examples together
 
 
 @pytest.fixture(scope="session", params=sorted(KINDS))
@@ -36,14 +38,13 @@ def simulation(
 ) -> Iterator[World | None]:
     """The simulation that a test of a simulated runtime runs in, from its first line to its last.
 
-    Its schedule is the test's own, the same in every run. Time moves only when nothing can run, as
-    the tests give each other real seconds to get things done.
+    Its schedule is the test's own, the same in every run. Time is patient, as the tests were written
+    for real seconds.
     """
     if runtime_factory is not SimulatedRuntime:
         yield None
         return
-    schedule = Schedule.seeded(zlib.crc32(request.node.nodeid.encode()))
-    world = World(schedule.chooser(), jump=True)
+    world = World(Patient(Random(zlib.crc32(request.node.nodeid.encode()))), max_steps=MAX_STEPS)
     world.enter()
     yield world
     world.leave()
