@@ -8,6 +8,7 @@ which lets the earliest timer fire now. Time stands still otherwise, unless noth
 from __future__ import annotations
 
 import gc
+import math
 from collections.abc import Callable, Iterable
 from heapq import heappop, heappush
 from itertools import count
@@ -35,6 +36,7 @@ __all__ = ["CLOCK", "Alarm", "Chooser", "Deviation", "World"]
 CLOCK = "clock!"  # the name of the choice that lets the earliest timer fire
 FIRST_IDENT = 1_000_001  # of tasks; far from what an operating system hands out
 MAX_STEPS = 1_000_000
+TICKS = 2.0**30  # in a virtual second: a little less than a nanosecond each
 
 Deviation = tuple[str, int, int, str]  # task, its step, which choice at that step, what was chosen
 
@@ -384,9 +386,12 @@ class World:
 
     def call_at(self, when: float, fire: Callable[[], object]) -> Alarm:
         """Let *fire* be called at *when*, in virtual seconds, or a little later; never at once."""
+        if when == float("inf"):
+            return Alarm(when, fire)
+        # A binary fraction: differences of such times are exact, so no wait is ever too short.
+        when = math.ceil(when * TICKS) / TICKS
         alarm = Alarm(when, fire)
-        if when != float("inf"):
-            heappush(self._alarms, (when, next(self._order), alarm))
+        heappush(self._alarms, (when, next(self._order), alarm))
         return alarm
 
     def call_in(self, seconds: float, fire: Callable[[], object]) -> Alarm:
