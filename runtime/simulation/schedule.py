@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from random import Random
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 from runtime.simulation.choosers import Draws, Plain, portfolio
 from runtime.simulation.tasks import SimTask
@@ -81,9 +81,10 @@ class Schedule:
         self.worlds: list[World] = []  # of simulations that are over, in their order
         self._choosers = choosers
         self._description = description
+        self._expected: list[Recording] | None = None  # by the token that it replays
 
     @classmethod
-    def plain(cls, *, clock: str = "choose", backend: str = "greenlet") -> Schedule:
+    def plain(cls, *, clock: str = "choose", backend: str = "greenlet") -> Self:
         """The undisturbed order: each task runs for as long as it can."""
         return cls(Plain, "Schedule.plain()", clock=clock, backend=backend)
 
@@ -96,7 +97,7 @@ class Schedule:
         length: int | None = None,
         clock: str = "choose",
         backend: str = "greenlet",
-    ) -> Schedule:
+    ) -> Self:
         """One of the portfolio, the same for the same seed and code.
 
         Args:
@@ -120,7 +121,7 @@ class Schedule:
         length: int | None = None,
         clock: str = "choose",
         backend: str = "greenlet",
-    ) -> Schedule:
+    ) -> Self:
         """One of the portfolio, from a ``Random`` or what looks like one."""
         return cls(
             lambda: portfolio(draws, modes, length),
@@ -130,15 +131,21 @@ class Schedule:
         )
 
     @classmethod
-    def replay(cls, token: str, *, clock: str = "choose", backend: str = "greenlet") -> Schedule:
+    def replay(cls, token: str, *, clock: str = "choose", backend: str = "greenlet") -> Self:
         """The schedule of a token, as far as the code still takes the same way.
+
+        `difference` tells afterwards whether it did.
 
         Raises:
             ReplayError: it is no token.
         """
-        return cls.replaying(
-            [each.deviations for each in decode(token)], clock=clock, backend=backend
+        expected = decode(token)
+        schedule = cls.replaying(
+            [each.deviations for each in expected], clock=clock, backend=backend
         )
+        schedule._description = f"Schedule.replay({token!r})"
+        schedule._expected = expected
+        return schedule
 
     @classmethod
     def replaying(
@@ -147,7 +154,7 @@ class Schedule:
         *,
         clock: str = "choose",
         backend: str = "greenlet",
-    ) -> Schedule:
+    ) -> Self:
         """The plain order but for the given choices, for each simulation in turn."""
         left = iter(worlds)
         return cls(
@@ -193,6 +200,22 @@ class Schedule:
     def token(self) -> str:
         """What `replay` and `reproduce_schedule` need to run the same again, anywhere."""
         return encode(self.recordings)
+
+    def difference(self) -> str | None:
+        """Where this run was not, to the letter, the one of the token; ``None``: nowhere."""
+        if self._expected is None:
+            return None
+        ran, expected = self.recordings, self._expected
+        if len(ran) != len(expected):
+            return f"the test ran {len(ran)} simulations, the token's {len(expected)}"
+        for number, (mine, other) in enumerate(zip(ran, expected, strict=True), start=1):
+            left = [each for each in other.deviations if each not in mine.deviations]
+            if left:
+                task, step, _, chosen = left[0]
+                return f"in simulation {number}, {chosen} could not be chosen at step {step} of {task}"
+            if mine.trace != other.trace:
+                return f"in simulation {number}, the tasks took another way between the choices"
+        return None
 
     def __repr__(self) -> str:
         return f"Schedule.replay({self.token!r})" if self.worlds else self._description
