@@ -40,7 +40,7 @@ class _Outside:
                 worlds[ident] = world
 
 
-class _DrawnSchedule(Schedule):
+class _NotingSchedule(Schedule):
     """Tells Hypothesis what it was, for the report on the example that is left in the end."""
 
     def finished(self, world: World) -> None:
@@ -76,7 +76,7 @@ class Forced:
 
     def make(self, *, clock: str, backend: str) -> Schedule:
         """A replay, for the next example."""
-        schedule = Schedule.replay(self._token, clock=clock, backend=backend)
+        schedule = _NotingSchedule.replay(self._token, clock=clock, backend=backend)
         self.given.append(schedule)
         return schedule
 
@@ -128,6 +128,6 @@ def schedules(
         forced = Forced.current()
         if forced is not None:
             return forced.make(clock=clock, backend=backend)
-        return _DrawnSchedule.drawn(_Outside(random), modes=modes, clock=clock, backend=backend)
+        return _NotingSchedule.drawn(_Outside(random), modes=modes, clock=clock, backend=backend)
 
     return strategies.randoms(use_true_random=False).map(make)

@@ -105,8 +105,7 @@ def _without_a_part(
         if not has_time():
             return None
         tried.add(key)
-        smaller = replay(left)
-        # A run can also leave choices unused, or it would not be known what it did.
+        smaller = replay(left)  # which may have met with even fewer of them
         if smaller is not None and len(smaller.choices) < len(choices):
             return smaller
     return None
