@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import importlib
 import inspect
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
@@ -61,12 +62,17 @@ def simulate(
     options = Options(
         schedules=schedules, seed=seed, clock=clock, backend=backend, minimise=minimise
     )
-    del covers  # see below
+    demanded = tuple(covers)
 
     def decorate(function: F) -> F:
         def run(test: Test) -> None:
             __tracebackhide__ = True
-            explore(test, options)
+            if not demanded:
+                explore(test, options)
+                return
+            report = importlib.import_module("runtime.simulation.reach").ReachReport()
+            explore(test, options, lambda schedule: report.add_worlds(schedule.worlds))
+            report.demand(demanded)
 
         return _wrap(function, options, run)
 

@@ -19,7 +19,7 @@ from runtime.simulation.minimise import Choice, Failure, minimise
 from runtime.simulation.schedule import Schedule
 from runtime.simulation.telling import describe
 
-__all__ = ["Exploration", "Options", "Totals", "current_schedule", "explore", "running", "totals"]
+__all__ = ["Exploration", "Options", "Totals", "current_schedule", "explore", "new_seed", "running", "totals"]
 
 Test: TypeAlias = Callable[[Schedule], object]
 OnRun: TypeAlias = Callable[[Schedule], object]
@@ -45,12 +45,18 @@ class Totals:
 
     tests: int = 0
     schedules: int = 0
-    seeds: list[int] = field(factory=list)
-    asked_schedules: int | None = None
-    asked_seed: int | None = None
+    asked_schedules: int | None = None  # for every test
+    asked_seed: int | None = None  # for every test
+    default_seed: int | None = None  # for the tests that have none of their own
 
 
 totals = Totals()
+
+
+def new_seed() -> int:
+    """One that nobody has chosen."""
+    return random.SystemRandom().randrange(1 << 32)
+
 
 _running: list[Schedule] = []
 
@@ -87,10 +93,9 @@ class Exploration:
     def __init__(self, test: Test, options: Options) -> None:
         self._test = test
         self._options = options
-        asked = totals.asked_schedules
-        self._number = options.schedules if asked is None else asked
-        seed = options.seed if totals.asked_seed is None else totals.asked_seed
-        self.seed = random.SystemRandom().randrange(1 << 32) if seed is None else seed
+        self._number = totals.asked_schedules or options.schedules
+        seeds = (totals.asked_seed, options.seed, totals.default_seed, new_seed())
+        self.seed = next(seed for seed in seeds if seed is not None)
         self._length = 0
         self._kind: tuple[object, ...] = ()  # of failure that is looked for
 
@@ -108,7 +113,6 @@ class Exploration:
         """
         __tracebackhide__ = True
         totals.tests += 1
-        totals.seeds.append(self.seed)
         for number in range(self._number):
             schedule = self._schedule(number)
             totals.schedules += 1
