@@ -14,7 +14,7 @@ from runtime.simulation.telling import describe
 from runtime.simulation.world import World
 
 if TYPE_CHECKING:
-    from hypothesis.strategies import SearchStrategy
+    from hypothesis.strategies import DrawFn, SearchStrategy
 
 __all__ = ["HYPOTHESIS_MODES", "Forced", "schedules"]
 
@@ -124,10 +124,12 @@ def schedules(
         message = f"modes={modes!r}: needed are some of {', '.join(map(repr, MODES))}"
         raise ValueError(message)
 
-    def make(random: Random) -> Schedule:
+    @strategies.composite
+    def schedules(draw: DrawFn) -> Schedule:
         forced = Forced.current()
         if forced is not None:
             return forced.make(clock=clock, backend=backend)
-        return _NotingSchedule.drawn(_Outside(random), modes=modes, clock=clock, backend=backend)
+        draws = _Outside(draw(strategies.randoms(use_true_random=False)))
+        return _NotingSchedule.drawn(draws, modes=modes, clock=clock, backend=backend)
 
-    return strategies.randoms(use_true_random=False).map(make)
+    return schedules()

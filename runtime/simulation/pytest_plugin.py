@@ -98,7 +98,6 @@ class SimulatedRuntimes:
                 " and SimulatedRuntime(actions, schedule) in its place"
             )
             raise pytest.UsageError(message)
-        options = {"clock": schedule.clock, "backend": schedule.backend, **options}
         return SimulatedRuntime(actions, schedule, **options)
 
 
