@@ -15,7 +15,7 @@ from runtime.simulation.errors import SimulationError
 from runtime.simulation.here import current_world
 from runtime.simulation.processes import SimProcessHost
 from runtime.simulation.patches.loop import Adoption, SimLoop
-from runtime.simulation.world import World
+from runtime.simulation.simulation import Simulation
 
 __all__ = ["SimulatedRuntime"]
 
@@ -23,10 +23,11 @@ __all__ = ["SimulatedRuntime"]
 class SimulatedRuntime(LocalRuntime):
     """draft."""
 
-    def __init__(self, actions: ActionRegistry, schedule: Any = None, *, workers: int | None = None, clock: str = "choose", backend: str = "greenlet") -> None:
+    def __init__(self, actions: ActionRegistry, schedule: Any = None, *, workers: int | None = None, clock: str | None = None, backend: str | None = None) -> None:
         world = current_world()
+        self._simulation = Simulation(schedule, clock=clock, backend=backend) if world is None else None
         self._owns_world = world is None
-        self._world = world or World(schedule.chooser(), jump=clock == "jump", backend=backend)
+        self._world = world or self._simulation.world
         self._adoption: Adoption | None = None
         self.seen: list[Any] = []
         super().__init__(actions, workers if workers is not None else 4)
@@ -54,7 +55,7 @@ class SimulatedRuntime(LocalRuntime):
                 raise
         finally:
             if self._owns_world:
-                self._world.leave()
+                self._simulation.__exit__(kind, raised, traceback)
 
     async def __aenter__(self) -> Self:
         if self._owns_world:
@@ -71,4 +72,4 @@ class SimulatedRuntime(LocalRuntime):
             if self._adoption is not None:
                 self._adoption.give_back()
             if self._owns_world:
-                self._world.leave()
+                self._simulation.__exit__(kind, raised, traceback)

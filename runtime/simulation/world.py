@@ -18,6 +18,7 @@ from typing import Protocol
 from actors.system.parking import ThreadHooks
 from orchestrator.ids import replace_id_source
 from runtime.simulation.backends import make_backend
+from runtime.simulation.choosers import Plain
 from runtime.simulation.errors import (
     SimulationDeadlockError,
     SimulationError,
@@ -241,6 +242,16 @@ class World:
         if self._error is None:
             self._error = error
 
+    def give_up(self, error: BaseException) -> None:
+        """The chooser can't go on: end in the plain order, and raise *error* in the main task."""
+        self.chooser = Plain()
+        self.fail(error)
+
+    def take_error(self) -> BaseException | None:
+        """What was still to be raised in the main task, once."""
+        error, self._error = self._error, None
+        return error
+
     # Switch points
 
     def pause(self) -> None:
@@ -323,7 +334,11 @@ class World:
         if self.steps > self.max_steps:
             self.fail(SimulationOverrunError(self.max_steps))
             return 0
-        choice = self.chooser.choose(task, options, clock)
+        try:
+            choice = self.chooser.choose(task, options, clock)
+        except BaseException as error:  # noqa: BLE001 - such as Hypothesis ending this example
+            self.give_up(error)
+            return 0
         if choice != 0:
             chosen = CLOCK if choice == len(options) else options[choice].name
             self.deviations.append((task.name, task.step, task.visits, chosen))
@@ -335,7 +350,11 @@ class World:
         """Let the chooser decide something for the calling task; 0 is the plain answer."""
         task = self.current
         self.steps += 1
-        choice = self.chooser.decide(task, what, options)
+        try:
+            choice = self.chooser.decide(task, what, options)
+        except BaseException as error:  # noqa: BLE001 - as above
+            self.give_up(error)
+            return 0
         if choice != 0:
             self.deviations.append((task.name, task.step, task.visits, f"{what}={choice}"))
         task.visits += 1
@@ -352,7 +371,8 @@ class World:
     def _raise_in(self, task: SimTask) -> None:
         if task.killed:
             raise TaskKilled
-        if task is self.main and self._error is not None:
+        if task is self.main and self._error is not None and not task.in_turn:
+            # Raised in an actor's turn, it would be taken for that actor's own failure.
             error, self._error = self._error, None
             raise error
 

@@ -12,11 +12,31 @@ import pytest
 from orchestrator import ActionRegistry
 from runtime import LocalRuntime
 from runtime.simulation import SimulatedRuntime
-from runtime.simulation.choosers import Patient
+from runtime.simulation.choosers import Uniform
 from runtime.simulation.world import World
 from tests.conformance.support import LIMIT, PLACES, Body, run_in, standard_actions
 
 KINDS: dict[str, Callable[..., Any]] = {"local": LocalRuntime, "simulated": SimulatedRuntime}
+class Patient(Uniform):
+    """Any task, and the clock only when many choices have passed without it.
+
+    So whoever waits with a timeout gets enough of it, and who runs until one passes is not alone.
+    """
+
+    def __init__(self, random: Random) -> None:
+        super().__init__(random)
+        self._tasks = random.randrange
+        self._since = 0
+
+    def choose(self, current: Any, options: list[Any], clock: bool) -> int:
+        self._since += 1
+        if clock and self._since > PATIENCE:
+            self._since = 0
+            return len(options)
+        return self._tasks(len(options))
+
+
+PATIENCE = 5_000  # choices
 MAX_STEPS = 10_000_000  # of a test, all of its Hypothesis examples together
 
 

@@ -53,7 +53,8 @@ def _run(thread: Any, task: SimTask) -> None:
     except TaskKilled:
         raise
     except BaseException:  # noqa: BLE001 - as a real thread does
-        thread._invoke_excepthook(thread)  # noqa: SLF001
+        if not task.killed:  # else it failed because it was ended in the midst of something
+            thread._invoke_excepthook(thread)  # noqa: SLF001
     finally:
         thread._is_stopped = True  # noqa: SLF001 - what its repr shows before 3.13
         _active.pop(task.ident, None)
