@@ -8,19 +8,20 @@ from typing import Any, Self
 
 from actors.environment import Publisher
 from orchestrator.registry import ActionRegistry
-from runtime.local import LocalRuntime, Machinery
+from runtime.local import Machinery
 from runtime.processes import ProcessHost
 from runtime.simulation.clock import VirtualClock
 from runtime.simulation.dispatching import SimDispatcher, SimSystem, SimTurns
 from runtime.simulation.errors import SimulationError
 from runtime.simulation.here import current_world
 from runtime.simulation.patches.loop import Adoption, SimLoop
+from runtime.simulation.watching import WatchedRuntime
 from runtime.simulation.world import World
 
 __all__ = ["SimulatedRuntime"]
 
 
-class SimulatedRuntime(LocalRuntime):
+class SimulatedRuntime(WatchedRuntime):
     """draft."""
 
     def __init__(self, actions: ActionRegistry, schedule: Any = None, *, workers: int | None = None, clock: str = "choose", backend: str = "greenlet") -> None:
@@ -28,18 +29,15 @@ class SimulatedRuntime(LocalRuntime):
         self._owns_world = world is None
         self._world = world or World(schedule.chooser(), jump=clock == "jump", backend=backend)
         self._adoption: Adoption | None = None
-        self.seen: list[Any] = []
+        self.watch(self._world)
         super().__init__(actions, workers if workers is not None else 4)
 
     def _make_machinery(self, name: str, workers: int) -> Machinery:
         world = self._world
         clock = VirtualClock(world)
         dispatcher = SimDispatcher(world)
-        system = SimSystem(world, clock, SimTurns(world), name, self._on_message)
+        system = SimSystem(world, clock, SimTurns(world), name, self._observer.on_message)
         return Machinery(clock, dispatcher, system, ProcessHost(), lambda: 0.5)
-
-    def _on_message(self, actor: Any, message: Any) -> None:
-        self.seen.append((self._world.now, type(actor).__name__, type(message).__name__))
 
     def __enter__(self) -> Self:
         if self._owns_world:

@@ -1,0 +1,138 @@
+"""A local runtime of which a simulation writes down what happens in it."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import contextmanager
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from actors.attempt import Attempt
+from actors.messages import AttemptEnded
+from orchestrator.errors import AwaitTimeoutError, Cancelled, DeadlockError
+from orchestrator.protocols import Subject
+from runtime import observing
+from runtime.local import LocalRuntime, Machinery
+from runtime.loops import Loops
+from runtime.observing import Observer
+from runtime.places import Places
+from runtime.waits import current_attempt
+
+if TYPE_CHECKING:
+    from runtime.simulation.world import World
+
+__all__ = ["WatchedPlaces", "WatchedRuntime"]
+
+
+class WatchedPlaces(Places):
+    """Notes when an attempt's code begins and ends, and on which task."""
+
+    observer: Observer  # both set by the runtime, before anything starts
+    world: World
+
+    def _note_start(self, attempt: Attempt) -> None:
+        super()._note_start(attempt)
+        self.observer.note(
+            observing.STARTED,
+            attempt.execution_id,
+            attempt.number,
+            self.world.current.name,
+            attempt.action,
+            attempt.context.deadline,
+            attempt.is_async,
+            False,
+        )
+
+    def _invoke(self, attempt: Attempt) -> AttemptEnded:
+        try:
+            return super()._invoke(attempt)
+        finally:
+            self._note_return(attempt)
+
+    async def _invoke_async(self, attempt: Attempt) -> AttemptEnded:
+        try:
+            return await super()._invoke_async(attempt)
+        finally:
+            self._note_return(attempt)
+
+    def _note_return(self, attempt: Attempt) -> None:
+        self.observer.note(
+            observing.RETURNED, attempt.execution_id, attempt.number, self.world.current.name
+        )
+
+
+class WatchedRuntime(LocalRuntime):
+    """Tells an `Observer` of all that happens; call `watch` before the runtime is made."""
+
+    _observer: Observer
+
+    def watch(self, world: World) -> Observer:
+        """Write down what happens from now on into the world's facts."""
+        self._watched_world = world
+        path = world.path
+        world.runtimes += 1
+        self._observer = Observer(world.facts, world.time, path.__len__, world.runtimes)
+        self._tokens = 0
+        return self._observer
+
+    def _make_places(self, machinery: Machinery, loops: Loops) -> Places:
+        places = WatchedPlaces(
+            machinery.clock, machinery.dispatcher, loops, machinery.processes, self.blocking
+        )
+        places.observer = self._observer
+        places.world = self._watched_world
+        return places
+
+    def wait(self, future: Any, timeout: float | None, subject: Subject) -> Any:
+        """As `RuntimePort.wait`."""
+        with self._waiting(future, timeout, subject) as outcome:
+            outcome.append(super().wait(future, timeout, subject))
+        return outcome[0]
+
+    async def wait_async(self, future: Any, timeout: float | None, subject: Subject) -> Any:
+        """As `RuntimePort.wait_async`."""
+        with self._waiting(future, timeout, subject) as outcome:
+            outcome.append(await super().wait_async(future, timeout, subject))
+        return outcome[0]
+
+    def sleep(self, seconds: float) -> None:
+        """As `RuntimePort.sleep`."""
+        with self._waiting(None, seconds, None):
+            super().sleep(seconds)
+
+    async def sleep_async(self, seconds: float) -> None:
+        """As `RuntimePort.sleep_async`."""
+        with self._waiting(None, seconds, None):
+            await super().sleep_async(seconds)
+
+    @contextmanager
+    def _waiting(
+        self, future: Any, timeout: float | None, subject: Subject | None
+    ) -> Iterator[list[Any]]:
+        observer, world = self._observer, self._watched_world
+        attempt = current_attempt(self._environment)
+        who = None if attempt is None else attempt.execution_id
+        token = observing.AT_ONCE
+        if future is None or not future.done():
+            self._tokens += 1
+            token = self._tokens
+            frees = attempt is not None and (attempt.on_own_thread() or attempt.in_own_task())
+            observer.note(observing.WAITS, token, who or world.current.name, subject, timeout, frees)
+        outcome: list[Any] = []
+        ended = observing.ANSWERED
+        try:
+            yield outcome
+        except AwaitTimeoutError:
+            ended = observing.EXPIRED
+            raise
+        except DeadlockError:
+            ended = observing.HOPELESS
+            raise
+        except (Cancelled, asyncio.CancelledError):
+            ended = observing.INTERRUPTED
+            raise
+        finally:
+            value = outcome[0] if outcome else None
+            observer.note(
+                observing.WAITED, token, who or world.current.name, subject, ended, value
+            )
