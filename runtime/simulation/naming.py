@@ -54,7 +54,7 @@ class KnownGroup:
     parent: str
     policy: GroupPolicy
     members: dict[int, str] = field(factory=dict)  # ids by index
-    reported: int = 0
+    deadline: float | None = None
     decided: bool = False
 
     def __str__(self) -> str:
@@ -102,11 +102,14 @@ class Names:
 
     def _emitted(
         self, number: int, groups: int, group_id: str, parent: str, _base: str,
-        children: Iterable[Execution], _actions: Any, policy: GroupPolicy, *_rest: Any,
+        children: Iterable[Execution], _actions: Any, policy: GroupPolicy, deadline: float | None,
+        *_rest: Any,
     ) -> None:  # fmt: skip
         above = self.execution(parent)
         label = above.label if groups == 1 else f"{above.label}#{number}"
-        group = self.groups[group_id] = KnownGroup(group_id, label, parent, policy)
+        group = self.groups[group_id] = KnownGroup(
+            group_id, label, parent, policy, deadline=deadline
+        )
         for index, child in enumerate(children):
             self._member(group, index, child)
 
@@ -163,6 +166,10 @@ class Names:
             if reporting == execution_id:
                 del self._reporting[task]
                 return
+
+    def is_reporting(self, execution_id: str) -> bool:
+        """Whether its code is over and its actor has not heard of it."""
+        return execution_id in self._reporting.values()
 
     def task(self, name: str) -> str:
         """A task, and whose code it runs."""

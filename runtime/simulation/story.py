@@ -196,6 +196,8 @@ class _Narrator:
                 where = "between two attempts"
             case ExecutionState.SCHEDULED:
                 where = "before its code began"
+            case _ if self._names.is_reporting(execution_id):
+                where = "when its code had just ended"
             case ExecutionState.WAIT_ASYNC:
                 where = "while what it emitted was out"
             case _:
@@ -269,7 +271,10 @@ class _Narrator:
 
     def group_deadline(self, fact: Fact) -> str:
         group = self._names.groups[fact[4]]
-        return f"{group} deadline passed" + (", after its decision" if group.decided else "")
+        late = ""
+        if group.deadline is not None and fact[1] > group.deadline:
+            late = f" (it was {group.deadline:.3f} s)"
+        return f"{group} deadline passed{late}" + (", after its decision" if group.decided else "")
 
     def group_cancelled(self, fact: Fact) -> str:
         group = self._names.groups[fact[4]]

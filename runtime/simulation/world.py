@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import gc
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterable
 from heapq import heappop, heappush
 from itertools import count
@@ -29,6 +30,7 @@ from runtime.simulation.here import real_ident, worlds
 from runtime.simulation.loop_state import LoopState
 from runtime.simulation.patches.threads import forget_thread
 from runtime.simulation.parker import SimParker
+from runtime.simulation.reach import Reach, count_reach
 from runtime.simulation.stacks import where
 from runtime.simulation.tasks import SimTask, TaskKilled, TaskState
 
@@ -416,6 +418,13 @@ class World:
         self.now = max(self.now, when)
         alarm.live = False
         alarm.fire()
+
+    # What happened
+
+    @property
+    def reach(self) -> Counter[Reach]:
+        """How often this run has reached what tests mostly want to see; counted when asked."""
+        return count_reach(self.facts)
 
     # What comes from outside
 
