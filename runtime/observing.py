@@ -52,7 +52,7 @@ EMITTED = "emitted"  # group id, parent id, its task id, children, actions, poli
 #                      deadline of each child, lazy, reply
 DRAWN = "drawn"  # group id, index, child, action: one more of a lazy group
 REQUEUED = "requeued"  # execution id: its next attempt is queued
-PAUSED = "paused"  # execution id: an attempt has failed, another follows
+PAUSED = "paused"  # execution id, whether an attempt follows: its code is over, it is not
 CANCELLING = "cancelling"  # execution id: it is decided, its code runs on
 SETTLED = "settled"  # execution id, state: it and all below it are over
 REST_CANCELLED = "rest cancelled"  # group id, reason
@@ -78,7 +78,7 @@ DECIDED = "decided"  # group id, result, what the outputs were then: seen after 
 
 # Seen where user code is run and where it waits
 STARTED = "started"  # execution id, attempt, task, action, deadline, whether async, whether scope
-RETURNED = "returned"  # execution id, attempt, task: its code is over
+RETURNED = "returned"  # execution id, attempt, task, whether interrupted: its code is over
 WAITS = "waits"  # token, who, subject, timeout, whether its slots are free meanwhile
 WAITED = "waited"  # token, who, subject, outcome, value; of one that never waited no WAITS
 # outcomes of waits

@@ -38,6 +38,7 @@ class Known:
     parent: str | None = None  # id
     group: str | None = None  # id
     attempts: int = 0
+    pausing: bool = False  # between two attempts
     ended: str = ""  # completed, failed or cancelled; once it is decided
     error: Exception | None = None  # of its last attempt
 

@@ -71,6 +71,7 @@ class _Counting:
         self._members: dict[str, str] = {}  # execution ids to group ids
         self._under_way: dict[str, set[str]] = {}  # by group, whose code is over, not reported
         self._code_over: set[str] = set()  # executions whose code is over, not told
+        self._pausing: set[str] = set()  # between two attempts
         self._told_to_end: set[str] = set()
         self._deadlines: dict[str, float] = {}  # when a group's passed
         self._completed: dict[str, float] = {}  # when a child of a group completed, last
@@ -89,10 +90,15 @@ class _Counting:
         if fact[5] > 1:
             self.reached[Reach.RETRY] += 1
         self._code_over.discard(fact[4])
+        self._pausing.discard(fact[4])
+
+    def paused(self, fact: Fact) -> None:
+        if fact[5]:
+            self._pausing.add(fact[4])
 
     def returned(self, fact: Fact) -> None:
         execution_id = fact[4]
-        if execution_id in self._told_to_end:
+        if execution_id in self._told_to_end and not fact[7]:
             self.reached[Reach.CANCEL_MET_COMPLETION] += 1
         self._code_over.add(execution_id)
         group_id = self._members.get(execution_id)
@@ -140,13 +146,13 @@ class _Counting:
             self.reached[Reach.GROUP_FAILED] += 1
 
     def cancelled(self, fact: Fact) -> None:
-        execution_id, _reason, state, attempts = fact[4:8]
+        execution_id, _reason, state = fact[4:7]
         if state.ended or execution_id in self._code_over:
             self.reached[Reach.CANCEL_MET_COMPLETION] += 1
+        elif execution_id in self._pausing:
+            self.reached[Reach.CANCEL_BETWEEN_ATTEMPTS] += 1
         elif state is ExecutionState.SCHEDULED:
-            self.reached[
-                Reach.CANCEL_BETWEEN_ATTEMPTS if attempts else Reach.CANCEL_BEFORE_START
-            ] += 1
+            self.reached[Reach.CANCEL_BEFORE_START] += 1
         else:
             self._told_to_end.add(execution_id)
             self.reached[Reach.CANCEL_WHILE_RUNNING] += 1
@@ -181,6 +187,7 @@ _HANDLERS = {
     observing.EMITTED: _Counting.emitted,
     observing.DRAWN: _Counting.drawn,
     observing.STARTED: _Counting.started,
+    observing.PAUSED: _Counting.paused,
     observing.RETURNED: _Counting.returned,
     observing.CODE_ENDED: _Counting.code_ended,
     observing.REPORTED: _Counting.reported,

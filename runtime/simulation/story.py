@@ -139,6 +139,7 @@ class _Narrator:
         execution_id, number, task, action, _deadline, is_async = fact[4:10]
         known = self._names.execution(execution_id)
         known.attempts = number
+        known.pausing = False
         self._names.runs(task, execution_id)
         on = f"on the event loop of {task}" if is_async else f"on {task}"
         if number > 1:
@@ -162,6 +163,7 @@ class _Narrator:
         known = self._names.execution(fact[4])
         if not fact[5]:
             return ""
+        known.pausing = True
         why = "" if known.error is None else f" ({self._names.error(known.error)})"
         return f"{known}: attempt {known.attempts} failed{why}, another follows"
 
@@ -185,14 +187,14 @@ class _Narrator:
         return f"{known} {state}{why}"
 
     def cancelled(self, fact: Fact) -> str:
-        execution_id, reason, state, attempts = fact[4:8]
+        execution_id, reason, state = fact[4:7]
         known = self._names.execution(execution_id)
         because = f": {self._reason(reason)}" if reason else ""
         if state.ended:
             return f"cancel came to {known}, which was {state} already"
         known.ended = "cancelled"
         match state:
-            case ExecutionState.SCHEDULED if attempts:
+            case _ if known.pausing:
                 where = "between two attempts"
             case ExecutionState.SCHEDULED:
                 where = "before its code began"

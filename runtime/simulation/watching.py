@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 __all__ = ["WatchedPlaces", "WatchedRuntime"]
 
 
+_INTERRUPTIONS = (Cancelled, asyncio.CancelledError)
+
+
 class WatchedPlaces(Places):
     """Notes when an attempt's code begins and ends, and on which task."""
 
@@ -44,20 +47,31 @@ class WatchedPlaces(Places):
         )
 
     def _invoke(self, attempt: Attempt) -> AttemptEnded:
+        raised: BaseException | None = None
         try:
-            return super()._invoke(attempt)
+            ended = super()._invoke(attempt)
+            raised = ended.raised
         finally:
-            self._note_return(attempt)
+            self._note_return(attempt, raised)
+        return ended
 
     async def _invoke_async(self, attempt: Attempt) -> AttemptEnded:
+        raised: BaseException | None = None
         try:
             return await super()._invoke_async(attempt)
+        except BaseException as error:
+            raised = error
+            raise
         finally:
-            self._note_return(attempt)
+            self._note_return(attempt, raised)
 
-    def _note_return(self, attempt: Attempt) -> None:
+    def _note_return(self, attempt: Attempt, raised: BaseException | None) -> None:
         self.observer.note(
-            observing.RETURNED, attempt.execution_id, attempt.number, self.world.current.name
+            observing.RETURNED,
+            attempt.execution_id,
+            attempt.number,
+            self.world.current.name,
+            isinstance(raised, _INTERRUPTIONS),
         )
 
 
@@ -128,7 +142,7 @@ class WatchedRuntime(LocalRuntime):
         except DeadlockError:
             ended = observing.HOPELESS
             raise
-        except (Cancelled, asyncio.CancelledError):
+        except _INTERRUPTIONS:
             ended = observing.INTERRUPTED
             raise
         finally:
