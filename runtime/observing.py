@@ -12,7 +12,7 @@ beside its name below.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, MutableSequence
 from typing import Any, TypeAlias
 
 from actors.group import CorrelationGroupActor
@@ -81,6 +81,8 @@ STARTED = "started"  # execution id, attempt, task, action, deadline, whether as
 RETURNED = "returned"  # execution id, attempt, task, whether interrupted: its code is over
 WAITS = "waits"  # token, who, subject, timeout, whether its slots are free meanwhile
 WAITED = "waited"  # token, who, subject, outcome, value; of one that never waited no WAITS
+STOOD_ASIDE = "stood aside"  # execution id: its worker is free, in blocking()
+CAME_BACK = "came back"  # execution id, whether it was interrupted: it has its worker again
 # outcomes of waits
 ANSWERED, EXPIRED, HOPELESS, INTERRUPTED = "answered", "expired", "hopeless", "interrupted"
 AT_ONCE = 0  # the token of a wait for what had happened already
@@ -98,7 +100,7 @@ class Observer:
 
     def __init__(
         self,
-        facts: list[Fact],
+        facts: MutableSequence[Fact],
         now: Callable[[], float],
         place: Callable[[], int] = lambda: 0,
         runtime: int = 0,

@@ -24,13 +24,15 @@ __all__ = ["SimulatedRuntime"]
 class SimulatedRuntime(WatchedRuntime):
     """draft."""
 
-    def __init__(self, actions: ActionRegistry, schedule: Any = None, *, workers: int | None = None, clock: str = "choose", backend: str = "greenlet") -> None:
+    def __init__(self, actions: ActionRegistry, schedule: Any = None, *, workers: int | None = None, clock: str = "choose", backend: str = "greenlet", check: bool = True) -> None:
         world = current_world()
         self._owns_world = world is None
         self._world = world or World(schedule.chooser(), jump=clock == "jump", backend=backend)
         self._adoption: Adoption | None = None
         self.watch(self._world)
         super().__init__(actions, workers if workers is not None else 4)
+        if check:
+            self.check_messages()
 
     def _make_machinery(self, name: str, workers: int) -> Machinery:
         world = self._world

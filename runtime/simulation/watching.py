@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import contextmanager
 from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from actors.attempt import Attempt
@@ -12,9 +13,10 @@ from actors.messages import AttemptEnded
 from orchestrator.errors import AwaitTimeoutError, Cancelled, DeadlockError
 from orchestrator.protocols import Subject
 from runtime import observing
+from runtime.invariants import InvariantChecker
 from runtime.local import LocalRuntime, Machinery
 from runtime.loops import Loops
-from runtime.observing import Observer
+from runtime.observing import Fact, Observer
 from runtime.places import Places
 from runtime.waits import current_attempt
 
@@ -85,9 +87,29 @@ class WatchedRuntime(LocalRuntime):
         self._watched_world = world
         path = world.path
         world.runtimes += 1
-        self._observer = Observer(world.facts, world.time, path.__len__, world.runtimes)
+        self._number = world.runtimes
+        self._observer = Observer(world.facts, world.time, path.__len__, self._number)
         self._tokens = 0
         return self._observer
+
+    def check_messages(self) -> None:
+        """Check what the world's facts show, from the beginning on; no change is published for it.
+
+        `check_invariants` checks what is published too.
+        """
+        self._checker = self._make_checker()
+
+    def _make_checker(self) -> InvariantChecker:
+        facts, number = self._watched_world.facts, self._number
+        seen = 0
+
+        def more() -> list[Fact]:
+            nonlocal seen
+            fresh = [fact for fact in islice(facts, seen, None) if fact[3] == number]
+            seen = len(facts)
+            return fresh
+
+        return InvariantChecker(workers=self._workers, more=more)
 
     def _make_places(self, machinery: Machinery, loops: Loops) -> Places:
         places = WatchedPlaces(
@@ -118,6 +140,23 @@ class WatchedRuntime(LocalRuntime):
         """As `RuntimePort.sleep_async`."""
         with self._waiting(None, seconds, None):
             await super().sleep_async(seconds)
+
+    def blocking(self) -> AbstractContextManager[None]:
+        """As `RuntimePort.blocking`."""
+        inner = super().blocking()
+        attempt = current_attempt(self._environment)
+        if attempt is None or not attempt.on_own_thread():
+            return inner
+        return self._aside(inner, attempt)
+
+    @contextmanager
+    def _aside(self, inner: AbstractContextManager[None], attempt: Attempt) -> Iterator[None]:
+        self._observer.note(observing.STOOD_ASIDE, attempt.execution_id)
+        try:
+            with inner:
+                yield
+        finally:
+            self._observer.note(observing.CAME_BACK, attempt.execution_id, attempt.cancelled)
 
     @contextmanager
     def _waiting(
