@@ -77,7 +77,7 @@ SEALED = "sealed"  # group id, error or None
 DECIDED = "decided"  # group id, result, what the outputs were then: seen after the turn
 
 # Seen where user code is run and where it waits
-STARTED = "started"  # execution id, attempt, task, action, deadline, whether async, whether scope
+STARTED = "started"  # execution id, attempt, task, action, deadline, whether async
 RETURNED = "returned"  # execution id, attempt, task, whether interrupted: its code is over
 WAITS = "waits"  # token, who, subject, timeout, whether its slots are free meanwhile
 WAITED = "waited"  # token, who, subject, outcome, value; of one that never waited no WAITS
@@ -117,6 +117,9 @@ class Observer:
 
     def on_message(self, actor: Any, message: Any) -> Callable[[Any], None] | None:
         """An actor is about to handle a message; what to call with it after that."""
+        is_group = actor.__class__ is CorrelationGroupActor
+        if is_group:
+            self._look(actor)  # an empty group has decided when it was made
         read = _READERS.get(message.__class__)
         if read is not None:
             self._facts.append(
@@ -124,11 +127,9 @@ class Observer:
             )
             if message.__class__ is GroupChanged:
                 self._saw_result(message.group_id, message.result)
-        if actor.__class__ is CorrelationGroupActor:
-            return self._after_turn
-        return None
+        return self._look if is_group else None
 
-    def _after_turn(self, group: CorrelationGroupActor) -> None:
+    def _look(self, group: CorrelationGroupActor) -> None:
         result = group.result
         if result is not None:
             self._saw_result(group.group_id, result)

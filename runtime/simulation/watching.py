@@ -36,17 +36,20 @@ class WatchedPlaces(Places):
     world: World
 
     def _note_start(self, attempt: Attempt) -> None:
-        super()._note_start(attempt)
+        deadline = attempt.context.deadline
+        if attempt.timeout is not None:
+            own = self.world.now + attempt.timeout
+            deadline = own if deadline is None else min(own, deadline)
         self.observer.note(
             observing.STARTED,
             attempt.execution_id,
             attempt.number,
             self.world.current.name,
             attempt.action,
-            attempt.context.deadline,
+            deadline,
             attempt.is_async,
-            False,
         )
+        super()._note_start(attempt)  # which tells others, so they may come first
 
     def _invoke(self, attempt: Attempt) -> AttemptEnded:
         raised: BaseException | None = None
