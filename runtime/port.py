@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
 
@@ -150,7 +150,6 @@ class RuntimePort:
     ) -> Future[str]:
         """Open a group of *parent* and draw its children as there is room."""
         attempt = self._attempt_of(parent)
-        reply = self._emit(attempt, (), (), policy, lazy=True)
         variables = contextvars.copy_context()
         loop = asyncio.get_running_loop() if source.in_task else None
 
@@ -161,8 +160,7 @@ class RuntimePort:
                 if group is not None:  # else its emitter has ended meanwhile
                     self._feeders.start(group, group_id, source, variables, loop)
 
-        reply.add_done_callback(begin)
-        return reply
+        return self._emit(attempt, (), (), policy, lazy=True, then=begin)
 
     def _emit(
         self,
@@ -172,8 +170,11 @@ class RuntimePort:
         policy: GroupPolicy,
         *,
         lazy: bool,
+        then: Callable[[Future[str]], object] | None = None,
     ) -> Future[str]:
         reply: PromptReply[str] = PromptReply(lambda: attempt_over(attempt.execution_id))
+        if then is not None:  # before anybody can answer: the group may be forgotten soon after
+            reply.add_done_callback(then)
         variables = contextvars.copy_context()
         ask(attempt.ref, Emit(attempt.number, children, actions, policy, variables, lazy, reply))
         return reply

@@ -171,6 +171,8 @@ class _Narrator:
         return f"{self._names.execution(fact[4])} is queued for its next attempt"
 
     def cancelling(self, fact: Fact) -> str:
+        known = self._names.execution(fact[4])
+        known.ended = known.ended or "decided"
         return ""
 
     def settled(self, fact: Fact) -> str:
@@ -403,6 +405,7 @@ _HANDLERS = {
     observing.DRAWN: _Narrator.drawn,
     observing.REQUEUED: _Narrator.requeued,
     observing.PAUSED: _Narrator.paused,
+    observing.CANCELLING: _Narrator.cancelling,
     observing.SETTLED: _Narrator.settled,
     observing.REST_CANCELLED: _Narrator.rest_cancelled,
     observing.DRAINING: _Narrator.draining,
