@@ -185,7 +185,7 @@ class _Narrator:
         if state is ExecutionState.FAILED and known.error is not None:
             why = f": {self._names.error(known.error)}"
         if was:
-            return f"{known} is over, with all below it"
+            return f"{known} is over ({state}), with all below it"
         return f"{known} {state}{why}"
 
     def cancelled(self, fact: Fact) -> str:
