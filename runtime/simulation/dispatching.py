@@ -26,7 +26,8 @@ __all__ = ["SimDispatcher", "SimSystem", "SimTurns"]
 _logger = logging.getLogger("actors.system")
 _NOTHING: AbstractContextManager[None] = nullcontext()
 
-Listener: TypeAlias = Callable[[Any, Any], object]  # called with an actor and its next message
+# Called with an actor and its next message; it may return what to call with the actor after it.
+Listener: TypeAlias = Callable[[Any, Any], Callable[[Any], object] | None]
 
 
 class SimDispatcher(Dispatcher):
@@ -217,5 +218,9 @@ class SimSystem(ActorSystem):
         world = self._world
         if world.entered and current_world() is world:
             world.pause()
-            self._listener(actor, message)
-        receive(message, reply)
+            after = self._listener(actor, message)
+            receive(message, reply)
+            if after is not None:
+                after(actor)
+        else:
+            receive(message, reply)

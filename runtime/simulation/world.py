@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import gc
 import math
+import sys
+from collections import Counter
 from collections.abc import Callable, Iterable
 from heapq import heappop, heappush
 from itertools import count
@@ -17,6 +19,7 @@ from typing import Protocol
 
 from actors.system.parking import ThreadHooks
 from orchestrator.ids import replace_id_source
+from runtime.observing import Fact
 from runtime.simulation.backends import make_backend
 from runtime.simulation.choosers import Plain
 from runtime.simulation.errors import (
@@ -25,10 +28,12 @@ from runtime.simulation.errors import (
     SimulationOverrunError,
     UncontrolledError,
 )
+from runtime.simulation.facts import BLOCKED, CHOICE, FAULT, OVER, SPAWNED, spot
 from runtime.simulation.here import real_ident, worlds
 from runtime.simulation.loop_state import LoopState
 from runtime.simulation.patches.threads import forget_thread
 from runtime.simulation.parker import SimParker
+from runtime.simulation.reach import Reach, count_reach
 from runtime.simulation.stacks import where
 from runtime.simulation.tasks import SimTask, TaskKilled, TaskState
 
@@ -103,6 +108,8 @@ class World:
         self.preemptions = 0  # choices that took a task off that could have gone on
         self.deviations: list[Deviation] = []  # from the plain order: enough to replay it all
         self.path: list[str] = []  # who ran, one name for each switch
+        self.runtimes = 0  # that were made in it
+        self.facts: list[Fact] = []  # what happened, for stories and for counting
         self.ready: list[SimTask] = []  # who can run beside the current one, in order of arrival
         self.main = SimTask(0, "main", _nothing)
         self.current = self.main
@@ -199,6 +206,7 @@ class World:
         task = SimTask(next(self._idents), f"{kind}-{number}", function)
         task.hooks = self.hooks()
         self.tasks[task] = None
+        self.facts.append((SPAWNED, self.now, len(self.path), task.name))
         self._backend.make(task, self._run)
         if ready:
             self.ready.append(task)
@@ -219,6 +227,8 @@ class World:
         forget_thread(task)
         task.state = TaskState.OVER
         del self.tasks[task]
+        if not task.killed:
+            self.facts.append((OVER, self.now, len(self.path), task.name))
         if self._ending:
             following = self.main
         else:
@@ -279,6 +289,9 @@ class World:
             raise TaskKilled
         task.state = TaskState.BLOCKED
         task.waiting_for = waiting_for
+        if waiting_for:
+            place = spot(sys._getframe(1))  # noqa: SLF001 - the cheap way to it
+            self.facts.append((BLOCKED, self.now, len(self.path), task.name, waiting_for, place))
         following = self._choose(task, runnable=False)
         if following is not task:
             self._switch(following)
@@ -342,6 +355,10 @@ class World:
         if choice != 0:
             chosen = CLOCK if choice == len(options) else options[choice].name
             self.deviations.append((task.name, task.step, task.visits, chosen))
+            place = spot(sys._getframe(1))  # noqa: SLF001 - the cheap way to it
+            self.facts.append(
+                (CHOICE, self.now, len(self.path), task.name, chosen, runnable, place)
+            )
             self.preemptions += runnable and choice < len(options)
         task.visits += 1
         return choice
@@ -357,6 +374,8 @@ class World:
             return 0
         if choice != 0:
             self.deviations.append((task.name, task.step, task.visits, f"{what}={choice}"))
+            place = spot(sys._getframe(1))  # noqa: SLF001
+            self.facts.append((FAULT, self.now, len(self.path), task.name, what, choice, place))
         task.visits += 1
         return choice
 
@@ -432,6 +451,13 @@ class World:
         self.now = max(self.now, when)
         alarm.live = False
         alarm.fire()
+
+    # What happened
+
+    @property
+    def reach(self) -> Counter[Reach]:
+        """How often this run has reached what tests mostly want to see; counted when asked."""
+        return count_reach(self.facts)
 
     # What comes from outside
 
