@@ -74,8 +74,8 @@ class Simulation:
         finally:
             self.schedule.finished(self.world)
         error = self.world.take_error()
-        if error is not None and raised is None:
-            raise error
+        if error is not None and (raised is None or isinstance(raised, KeyboardInterrupt)):
+            raise error from None
 
     async def __aenter__(self) -> Self:
         self.__enter__()

@@ -18,6 +18,8 @@ from runtime.local import LocalRuntime, Machinery
 from runtime.loops import Loops
 from runtime.observing import Fact, Observer
 from runtime.places import Places
+from runtime.simulation.errors import UncontrolledError
+from runtime.simulation.refusal import Refusals
 from runtime.waits import current_attempt
 
 if TYPE_CHECKING:
@@ -32,8 +34,17 @@ _INTERRUPTIONS = (Cancelled, asyncio.CancelledError)
 class WatchedPlaces(Places):
     """Notes when an attempt's code begins and ends, and on which task."""
 
-    observer: Observer  # both set by the runtime, before anything starts
+    observer: Observer  # these are set by the runtime, before anything starts
     world: World
+    refusals = Refusals()  # of this process: an action that is fit stays so
+
+    def start(self, attempt: Attempt) -> None:
+        """As `Places.start`; what can't be controlled ends the simulation."""
+        try:
+            self.refusals.check(attempt.action)
+        except UncontrolledError as error:
+            self.world.fail(error)
+        super().start(attempt)
 
     def _note_start(self, attempt: Attempt) -> None:
         deadline = attempt.context.deadline

@@ -29,7 +29,9 @@ from runtime.simulation.errors import (
     UncontrolledError,
 )
 from runtime.simulation.facts import BLOCKED, CHOICE, FAULT, OVER, SPAWNED, spot
+from runtime.simulation.guard import guard
 from runtime.simulation.here import real_ident, worlds
+from runtime.simulation.interrupts import Interrupts
 from runtime.simulation.loop_state import LoopState
 from runtime.simulation.patches.threads import forget_thread
 from runtime.simulation.parker import SimParker
@@ -126,6 +128,7 @@ class World:
         self._error: BaseException | None = None  # to be raised in main
         self._foreign: str | None = None
         self._ending = False
+        self.blocked_for_real: UncontrolledError | None = None  # written by the guard
         self._ids = count(1)
         self._previous_ids: Callable[[], str] | None = None
         self._collects = False
@@ -147,6 +150,8 @@ class World:
         self._backend.adopt(self.main)
         worlds[ident] = self
         self.entered = True
+        self._interrupts = Interrupts(self)
+        guard.watch(self)
         self._previous_ids = replace_id_source(self._new_id)
         # A finaliser that a collection happens to run is a step that no schedule could repeat.
         self._collects = gc.isenabled()
@@ -162,6 +167,8 @@ class World:
             self._kill_all()
         finally:
             self.entered = False
+            guard.forget()
+            self._interrupts.give_back()
             self._backend.release()
             replace_id_source(self._previous_ids)
             del worlds[self.main.ident]

@@ -36,7 +36,7 @@ class Patient(Uniform):
         return self._tasks(len(options))
 
 
-PATIENCE = 5_000  # choices
+PATIENCE = 50_000  # choices
 MAX_STEPS = 10_000_000  # of a test, all of its Hypothesis examples together
 
 
