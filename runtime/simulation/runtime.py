@@ -11,6 +11,7 @@ from runtime.local import Machinery
 from runtime.simulation.clock import VirtualClock
 from runtime.simulation.dispatching import SimDispatcher, SimSystem, SimTurns
 from runtime.simulation.errors import SimulationError
+from runtime.simulation.faults import FaultInjector, Faults
 from runtime.simulation.here import current_world
 from runtime.simulation.processes import SimProcessHost
 from runtime.simulation.schedule import Schedule
@@ -41,6 +42,7 @@ class SimulatedRuntime(WatchedRuntime):
             ``"jump"`` moves time only when nothing can run. By default the schedule's own.
         backend: ``"greenlet"`` or ``"threads"``; the schedule's own if it is left out.
         max_steps: How many choices one simulation may take.
+        faults: What may go wrong in the actions, drawn like every other choice; by default nothing.
         check: Check the invariants of the runtime while it runs; a violation is raised at its end.
 
     Raises:
@@ -61,6 +63,7 @@ class SimulatedRuntime(WatchedRuntime):
         clock: str | None = None,
         backend: str | None = None,
         max_steps: int = MAX_STEPS,
+        faults: Faults | None = None,
         check: bool = True,
     ) -> None:
         world = current_world()
@@ -77,8 +80,13 @@ class SimulatedRuntime(WatchedRuntime):
             )
             raise ValueError(message)
         self._world: World = world
+        self._faults = faults
         self.watch(world)
         super().__init__(actions, 4 if workers is None else workers)
+        if faults is not None:
+            self._places.injector = FaultInjector(
+                faults, world, self.sleep, self.sleep_async, self.cancel_root
+            )
         if check:
             self.check_messages()
 
@@ -91,9 +99,9 @@ class SimulatedRuntime(WatchedRuntime):
         world = self._world
         clock = VirtualClock(world)
         system = SimSystem(world, clock, SimTurns(world), name, self._observer.on_message)
-        return Machinery(
-            clock, SimDispatcher(world), system, SimProcessHost(world), self._draw_jitter
-        )
+        mortal = self._faults is not None and self._faults.process_deaths
+        processes = SimProcessHost(world, mortal=mortal)
+        return Machinery(clock, SimDispatcher(world), system, processes, self._draw_jitter)
 
     def _draw_jitter(self) -> float:
         return self._world.decide("jitter", _JITTER) / _JITTER

@@ -19,6 +19,7 @@ from runtime.loops import Loops
 from runtime.observing import Fact, Observer
 from runtime.places import Places
 from runtime.simulation.errors import UncontrolledError
+from runtime.simulation.faults import FaultInjector
 from runtime.simulation.refusal import Refusals
 from runtime.waits import current_attempt
 
@@ -36,6 +37,7 @@ class WatchedPlaces(Places):
 
     observer: Observer  # these are set by the runtime, before anything starts
     world: World
+    injector: FaultInjector | None = None
     refusals = Refusals()  # of this process: an action that is fit stays so
 
     def start(self, attempt: Attempt) -> None:
@@ -44,6 +46,8 @@ class WatchedPlaces(Places):
             self.refusals.check(attempt.action)
         except UncontrolledError as error:
             self.world.fail(error)
+        if self.injector is not None:
+            self.injector.prepare(attempt)
         super().start(attempt)
 
     def _note_start(self, attempt: Attempt) -> None:
