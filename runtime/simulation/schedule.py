@@ -212,7 +212,9 @@ class Schedule:
             left = [each for each in other.deviations if each not in mine.deviations]
             if left:
                 task, step, _, chosen = left[0]
-                return f"in simulation {number}, {chosen} could not be chosen at step {step} of {task}"
+                return (
+                    f"in simulation {number}, {chosen} could not be chosen at step {step} of {task}"
+                )
             if mine.trace != other.trace:
                 return f"in simulation {number}, the tasks took another way between the choices"
         return None

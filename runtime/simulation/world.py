@@ -25,8 +25,8 @@ from runtime.simulation.errors import (
 )
 from runtime.simulation.here import real_ident, worlds
 from runtime.simulation.loop_state import LoopState
-from runtime.simulation.patches.threads import forget_thread
 from runtime.simulation.parker import SimParker
+from runtime.simulation.patches.threads import forget_thread
 from runtime.simulation.stacks import where
 from runtime.simulation.tasks import SimTask, TaskKilled, TaskState
 
