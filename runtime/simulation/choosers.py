@@ -10,6 +10,7 @@ plain), because what is drawn is what Hypothesis has to shrink.
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
@@ -49,11 +50,15 @@ class Plain:
         return 0
 
 
-class _Drawing:
-    """What they share: the plain answer to three questions in four about faults."""
+class _Drawing(ABC):
+    """What they share: how they answer questions about faults."""
 
     def __init__(self, draws: Draws) -> None:
         self._randrange = draws.randrange
+
+    @abstractmethod
+    def choose(self, current: SimTask, options: list[SimTask], clock: bool) -> int:  # noqa: FBT001
+        """As the protocol `Chooser` says."""
 
     def decide(self, current: SimTask, what: str, options: int) -> int:  # noqa: ARG002
         """Mostly the plain answer: many faults at once hide one another."""
@@ -107,11 +112,10 @@ class Deviating(_Drawing):
         self._left -= 1
         if self._left:
             return 0
-        others = len(options) - 1
-        ways = others + (self._clock if clock else 0)
-        choice = 1 + min(self._randrange(ways), others) if ways else 0
         self._left = self._gaps[self._randrange(_PLACES)]
-        return choice
+        # 0 is drawn too, so that one deviation can be taken back without shifting the others.
+        ways = len(options) + (self._clock if clock else 0)
+        return min(self._randrange(ways), len(options) - 1 + clock)
 
 
 class Prioritised(_Drawing):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import Generic, TypeAlias, TypeVar
@@ -15,8 +16,6 @@ __all__ = ["Choice", "Failure", "minimise"]
 Choice: TypeAlias = tuple[int, Deviation]  # of which simulation of the test, counted from 0
 
 T = TypeVar("T")
-
-BUDGET = 2.0  # real seconds
 
 
 @frozen(kw_only=True)
@@ -39,7 +38,7 @@ def minimise(
     replay: Callable[[Sequence[Choice]], Failure[T] | None],
     others: Iterable[Failure[T] | None] = (),
     *,
-    budget: float = BUDGET,
+    budget: float = math.inf,
     clock: Callable[[], float] = time.monotonic,
 ) -> Failure[T]:
     """The smallest failure that can be had from *failure*, and from *others* that fail alike.
@@ -51,7 +50,7 @@ def minimise(
         replay: Runs the test with these choices and the plain ones everywhere else. ``None``: it
             does not fail, or in another way.
         others: Runs of other schedules, made while this is iterated; ``None``: no such failure.
-        budget: Seconds after which the smallest so far has to do.
+        budget: Seconds of *clock* after which the smallest so far has to do.
         clock: Tells seconds.
     """
     deadline = clock() + budget

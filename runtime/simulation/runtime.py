@@ -5,7 +5,10 @@ from __future__ import annotations
 from types import TracebackType
 from typing import Self
 
+<<<<<<< HEAD
 from orchestrator.errors import RuntimeClosedError
+=======
+>>>>>>> chooser
 from orchestrator.registry import ActionRegistry
 from runtime.local import Machinery
 from runtime.simulation.clock import VirtualClock
@@ -38,8 +41,7 @@ class SimulatedRuntime(WatchedRuntime):
         schedule: Makes the choices; the plain order if it is left out. One that is joined has its
             own already.
         workers: As for `LocalRuntime`; 4 by default, on every machine.
-        clock: ``"choose"`` lets a timer fire before everything else that could run has run;
-            ``"jump"`` moves time only when nothing can run. By default the schedule's own.
+        clock: ``"choose"``, ``"jump"`` or seconds, see `Schedule`; by default the schedule's own.
         backend: ``"greenlet"`` or ``"threads"``; the schedule's own if it is left out.
         max_steps: How many choices one simulation may take.
         faults: What may go wrong in the actions, drawn like every other choice; by default nothing.
@@ -60,7 +62,7 @@ class SimulatedRuntime(WatchedRuntime):
         schedule: Schedule | None = None,
         *,
         workers: int | None = None,
-        clock: str | None = None,
+        clock: str | float | None = None,
         backend: str | None = None,
         max_steps: int = MAX_STEPS,
         faults: Faults | None = None,

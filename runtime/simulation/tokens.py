@@ -18,7 +18,9 @@ __all__ = ["Recording", "decode", "encode"]
 
 _VERSION = "s1-"
 # What tokens are made of; the compression starts out knowing it.
-_DICTIONARY = b'"],["thread-2","thread-1","main",0,"thread-",0,"clock-1","worker-1",0,0,"clock!"],["'
+_DICTIONARY = (
+    b'"],["thread-2","thread-1","main",0,"thread-",0,"clock-1","worker-1",0,0,"clock!"],["'
+)
 
 
 @frozen

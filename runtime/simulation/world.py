@@ -33,17 +33,21 @@ from runtime.simulation.guard import guard
 from runtime.simulation.here import real_ident, worlds
 from runtime.simulation.interrupts import Interrupts
 from runtime.simulation.loop_state import LoopState
-from runtime.simulation.patches.threads import forget_thread
 from runtime.simulation.parker import SimParker
+<<<<<<< HEAD
 from runtime.simulation.reach import Reach, count_reach
+=======
+from runtime.simulation.patches.threads import forget_thread
+>>>>>>> chooser
 from runtime.simulation.stacks import where
 from runtime.simulation.tasks import SimTask, TaskKilled, TaskState
 
-__all__ = ["CLOCK", "Alarm", "Chooser", "Deviation", "World"]
+__all__ = ["CLOCK", "LAG", "Alarm", "Chooser", "Deviation", "World"]
 
 CLOCK = "clock!"  # the name of the choice that lets the earliest timer fire
 FIRST_IDENT = 1_000_001  # of tasks; far from what an operating system hands out
 MAX_STEPS = 1_000_000
+LAG = 5.0  # virtual seconds
 TICKS = 2.0**30  # in a virtual second: a little less than a nanosecond each
 
 Deviation = tuple[str, int, int, str]  # task, its step, which choice at that step, what was chosen
@@ -90,6 +94,7 @@ class World:
     Args:
         chooser: Makes the choices.
         jump: Let time move only when nothing can run.
+        lag: How many virtual seconds may pass, in all, while something can run.
         backend: ``"greenlet"`` or ``"threads"``.
         max_steps: How many choices it may take.
     """
@@ -99,12 +104,14 @@ class World:
         chooser: Chooser,
         *,
         jump: bool = False,
+        lag: float = LAG,
         backend: str = "greenlet",
         max_steps: int = MAX_STEPS,
     ) -> None:
         self.chooser = chooser
         self.now = 0.0  # virtual seconds
         self.jump = jump
+        self._lag = lag  # what is left of it
         self.max_steps = max_steps
         self.steps = 0  # choices made
         self.preemptions = 0  # choices that took a task off that could have gone on
@@ -326,24 +333,26 @@ class World:
             if self._error is not None:
                 return self._take_main(task)
             ready = self.ready
-            clock = self._next_alarm() is not None
+            alarm = self._next_alarm()
             if runnable:
                 options = [task, *ready]
             elif ready:
                 options = ready
-            elif clock:
+            elif alarm is not None:
                 self._fire()  # nothing can run: time moves
                 continue
             else:
                 self.fail(self._deadlock())
                 continue
-            clock = clock and not self.jump
+            clock = alarm is not None and not self.jump and alarm.when - self.now <= self._lag
             if len(options) == 1 and not clock:
                 choice = 0
             else:
                 choice = self._ask(task, options, clock=clock, runnable=runnable)
                 if choice == len(options):
+                    before = self.now
                     self._fire()
+                    self._lag -= self.now - before
                     continue
             if runnable:
                 return task if choice == 0 else ready.pop(choice - 1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import zlib
 from collections.abc import Callable, Iterator
 from random import Random
@@ -64,7 +65,8 @@ def simulation(
     if runtime_factory is not SimulatedRuntime:
         yield None
         return
-    world = World(Patient(Random(zlib.crc32(request.node.nodeid.encode()))), max_steps=MAX_STEPS)
+    chooser = Patient(Random(zlib.crc32(request.node.nodeid.encode())))
+    world = World(chooser, lag=math.inf, max_steps=MAX_STEPS)
     world.enter()
     yield world
     world.leave()

@@ -4,10 +4,10 @@ import threading
 from typing import Any
 
 from orchestrator import ActionRegistry, AwaitTimeoutError, Execution, Orchestrator, Task
-from runtime.simulation import Schedule, SimulatedRuntime
-from tests.simulation.faults import Cell
+from runtime.simulation import Schedule, SimulatedRuntime, Simulation
+from tests.simulation.faults import Cell, timeout_and_completion
 
-__all__ = ["RUNS", "impatient", "shared_counter", "twice_told"]
+__all__ = ["RUNS", "impatient", "shared_counter", "trace", "twice_told"]
 
 
 def _orchestrator() -> Orchestrator:
@@ -47,6 +47,7 @@ def impatient(schedule: Schedule) -> list[str]:
     """A parent gives up its wait, asks again, and may be told the old answer; ["new"] is right."""
     actions = ActionRegistry()
     answers: list[str] = []
+    seen: list[str] = []
     arrived = threading.Event()
 
     @actions.register("ask:tool")
@@ -56,7 +57,7 @@ def impatient(schedule: Schedule) -> list[str]:
         arrived.set()
 
     @actions.register("ask:plan")
-    def plan() -> list[str]:
+    def plan() -> None:
         orchestrator = _orchestrator()
         first = orchestrator.emit_one(Execution.ad_hoc("ask:tool", "old"))
         try:
@@ -68,12 +69,11 @@ def impatient(schedule: Schedule) -> list[str]:
             answers.clear()
         second = orchestrator.emit_one(Execution.ad_hoc("ask:tool", "new"))
         arrived.wait()
-        found = list(answers)
+        seen.extend(answers)
         orchestrator.await_group(second)
-        return found
 
-    found: list[str] = _run(schedule, actions, "ask:plan")
-    return found
+    _run(schedule, actions, "ask:plan")
+    return seen
 
 
 def twice_told(schedule: Schedule) -> list[str]:
@@ -99,6 +99,22 @@ def twice_told(schedule: Schedule) -> list[str]:
 
     _run(schedule, actions, "tell:both")
     return told
+
+
+def trace(backend: str, token: str = "") -> tuple[str, ...]:
+    """Run production code, then threads, under one schedule; its token, and what came of them."""
+    if token:
+        schedule = Schedule.replay(token, backend=backend)
+    else:
+        schedule = Schedule.seeded(11, backend=backend)
+    outcomes = [str(shared_counter(schedule)), ",".join(impatient(schedule))]
+    try:
+        with Simulation(schedule):
+            timeout_and_completion()
+    except AssertionError:
+        outcomes.append("failed")
+    assert schedule.difference() is None
+    return schedule.token, *outcomes
 
 
 def _shared_counter(schedule: Schedule) -> None:

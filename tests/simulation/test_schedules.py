@@ -10,8 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runtime.simulation import ReplayError, Schedule, Simulation
+from runtime.simulation import ReplayError, Schedule, Simulation, SimulationDeadlockError
 from runtime.simulation.tokens import Recording, decode, encode
+from tests.simulation.fan_outs import trace
 from tests.simulation.faults import FAULTS
 
 ROOT = Path(__file__).parent.parent.parent
@@ -29,7 +30,7 @@ def _run(schedule: Schedule, name: str = "lost_update") -> str:
     try:
         with Simulation(schedule):
             FAULTS[name]()
-    except Exception as error:
+    except (AssertionError, SimulationDeadlockError) as error:
         return f"{type(error).__name__}: {error}"
     return "passed"
 
@@ -174,39 +175,26 @@ def test_what_a_fault_is_asked_is_replayed(backend: str) -> None:
     assert ask(Schedule.plain(backend=backend)) == [0] * 20
 
 
-SCRIPT = """
-import sys
-from tests.simulation.test_schedules import _fan_out
-print(*_fan_out(sys.argv[1], sys.argv[2]))
-"""
-
-
-def _fan_out(backend: str, token: str = "") -> tuple[str, ...]:
-    """A run of production code and of threads, with sets of texts in it; its token and outcome."""
-    from tests.simulation.fan_outs import shared_counter  # noqa: PLC0415 - the script's too
-
-    schedule = Schedule.seeded(11, backend=backend)
-    if token:
-        schedule = Schedule.replay(token, backend=backend)
-    first = shared_counter(schedule)
-    second = _run(schedule, "timeout_and_completion").partition(":")[0]
-    assert schedule.difference() is None
-    return schedule.token, str(first), second
+SCRIPT = "import sys; from tests.simulation.fan_outs import trace; print(*trace(*sys.argv[1:]))"
 
 
 def test_a_token_is_the_same_run_in_other_processes_with_other_hash_seeds() -> None:
-    here = _fan_out("greenlet")
-    for backend, hash_seed in [("greenlet", "1"), ("greenlet", "2"), ("threads", "3")]:
-        for token in ("", here[0]):
-            done = subprocess.run(
-                [sys.executable, "-c", SCRIPT, backend, token],
-                cwd=ROOT,
-                env={**os.environ, "PYTHONHASHSEED": hash_seed},
-                capture_output=True,
-                text=True,
-                check=True,
-            )
-            assert tuple(done.stdout.split()) == tuple(" ".join(here).split())
+    here = trace("greenlet")
+    token = here[0]
+    for backend, hash_seed, replayed in [
+        ("greenlet", "1", []),
+        ("greenlet", "2", [token]),
+        ("threads", "3", [token]),
+    ]:
+        done = subprocess.run(
+            [sys.executable, "-c", SCRIPT, backend, *replayed],
+            cwd=ROOT,
+            env={**os.environ, "PYTHONHASHSEED": hash_seed},
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        assert done.stdout.split() == list(here)
 
 
 def test_a_simulation_takes_no_real_time_and_ends_what_is_left_over() -> None:

@@ -89,6 +89,8 @@ def _install_threading() -> None:
     _replace(threading.Thread, "is_alive", threads.is_alive)
     # Held while a submitted call is queued, which is a switch point.
     _replace(concurrent.futures.thread, "_global_shutdown_lock", Lock())
+    executor = concurrent.futures.ThreadPoolExecutor
+    _replace(executor, "__init__", threads.with_threads_in_order(executor.__init__))
 
 
 def _replace(place: ModuleType | type, name: str, stand_in: Any) -> None:
