@@ -34,11 +34,8 @@ from runtime.simulation.here import real_ident, worlds
 from runtime.simulation.interrupts import Interrupts
 from runtime.simulation.loop_state import LoopState
 from runtime.simulation.parker import SimParker
-<<<<<<< HEAD
-from runtime.simulation.reach import Reach, count_reach
-=======
 from runtime.simulation.patches.threads import forget_thread
->>>>>>> chooser
+from runtime.simulation.reach import Reach, count_reach
 from runtime.simulation.stacks import where
 from runtime.simulation.tasks import SimTask, TaskKilled, TaskState
 
