@@ -61,7 +61,7 @@ DRAINING = "draining"  # whether what runs is cancelled
 # Told to an execution
 ADMITTED = "admitted"  # group id
 REFUSED = "refused"  # execution id, the reply of the emit, error
-CODE_ENDED = "code ended"  # execution id, attempt, error: the actor hears that its code is over
+CODE_ENDED = "code ended"  # execution id, attempt, error, value: the actor hears that its code is over
 CANCELLED = "cancelled"  # execution id, reason, its state, its attempts: a cancel has come
 DEADLINE = "deadline"  # execution id, whether it had ended
 TIMED_OUT = "timed out"  # execution id, attempt
@@ -126,15 +126,16 @@ class Observer:
                 (read[0], self._now(), self._place(), self._runtime, *read[1](actor, message))
             )
             if message.__class__ is GroupChanged:
-                self._saw_result(message.group_id, message.result)
+                self.saw_result(message.group_id, message.result)
         return self._look if is_group else None
 
     def _look(self, group: CorrelationGroupActor) -> None:
         result = group.result
         if result is not None:
-            self._saw_result(group.group_id, result)
+            self.saw_result(group.group_id, result)
 
-    def _saw_result(self, group_id: str, result: Any) -> None:
+    def saw_result(self, group_id: str, result: Any) -> None:
+        """Somebody has seen what a group has decided."""
         if self._results.get(group_id) is not result:
             self._results[group_id] = result
             self.note(DECIDED, group_id, result, tuple(result.outputs))
@@ -183,7 +184,7 @@ _READERS: dict[type, tuple[str, Callable[[Any, Any], tuple[Any, ...]]]] = {
     Drain: (DRAINING, lambda _a, m: (m.cancel,)),
     Admitted: (ADMITTED, lambda _a, m: (m.group_id,)),
     Refused: (REFUSED, lambda a, m: (a.execution_id, m.reply, m.error)),
-    AttemptEnded: (CODE_ENDED, lambda a, m: (a.execution_id, m.number, m.error)),
+    AttemptEnded: (CODE_ENDED, lambda a, m: (a.execution_id, m.number, m.error, m.value)),
     Cancel: (CANCELLED, _cancelled),
     DeadlinePassed: (DEADLINE, _deadline),
     AttemptTimedOut: (TIMED_OUT, lambda a, m: (a.execution_id, m.number)),

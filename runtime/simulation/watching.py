@@ -12,6 +12,7 @@ from actors.attempt import Attempt
 from actors.messages import AttemptEnded
 from orchestrator.errors import AwaitTimeoutError, Cancelled, DeadlockError
 from orchestrator.protocols import Subject
+from orchestrator.values import GroupResult
 from runtime import observing
 from runtime.invariants import InvariantChecker
 from runtime.local import LocalRuntime, Machinery
@@ -189,6 +190,8 @@ class WatchedRuntime(LocalRuntime):
             raise
         finally:
             value = outcome[0] if outcome else None
+            if subject is not None and isinstance(value, GroupResult):
+                observer.saw_result(subject.id, value)  # an empty group tells nobody else so soon
             observer.note(
                 observing.WAITED, token, who or world.current.name, subject, ended, value
             )
