@@ -25,7 +25,7 @@ __all__ = ["Line", "render_story", "tell"]
 
 LONGEST = 160  # lines
 AROUND = 6  # lines that are kept on both sides of a marked one
-_OWN_WAITS = ("a wake-up", "the end of the runtime's workers")  # told better by other facts
+_OWN_WAITS = ("the end of the runtime's workers",)
 _SLEEP = "the end of a sleep at "
 
 

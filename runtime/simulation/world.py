@@ -25,7 +25,7 @@ from runtime.simulation.errors import (
     SimulationOverrunError,
     UncontrolledError,
 )
-from runtime.simulation.facts import BLOCKED, CHOICE, FAULT, OVER, SPAWNED, spot
+from runtime.simulation.facts import BLOCKED, CHOICE, FAULT, OVER, SPAWNED, WAKE_UP, spot
 from runtime.simulation.here import real_ident, worlds
 from runtime.simulation.loop_state import LoopState
 from runtime.simulation.patches.threads import forget_thread
@@ -274,7 +274,7 @@ class World:
             raise TaskKilled
         task.state = TaskState.BLOCKED
         task.waiting_for = waiting_for
-        if waiting_for:
+        if waiting_for and waiting_for != WAKE_UP:
             place = spot(sys._getframe(1))  # noqa: SLF001 - the cheap way to it
             self.facts.append((BLOCKED, self.now, len(self.path), task.name, waiting_for, place))
         following = self._choose(task, runnable=False)
