@@ -46,8 +46,9 @@ class InvariantChecker:
         self.violations: list[Violation] = []
         self._changes: deque[tuple[Execution, ExecutionState, float]] = deque()
         self._facts: deque[Fact] = deque()
-        self._now = 0.0
-        self._observer = Observer(self._facts, lambda: self._now)
+        self.now = 0.0  # of the last message
+        self.path: tuple[str, ...] = ()  # there are no switches
+        self._observer = Observer(self._facts, self)
         self._groups = GroupChecks(self._report)
         self._executions = ExecutionChecks(self._report, self._groups)
         self._waits = WaitChecks(self._report, self._groups)
@@ -69,7 +70,7 @@ class InvariantChecker:
         self, now: float, actor: Any, message: Any
     ) -> Callable[[Any], None] | None:
         """An actor is about to handle a message; call what this returns with it after that."""
-        self._now = now
+        self.now = now
         return self._observer.on_message(actor, message)
 
     def on_fact(self, fact: Fact) -> None:

@@ -12,8 +12,8 @@ beside its name below.
 
 from __future__ import annotations
 
-from collections.abc import Callable, MutableSequence
-from typing import Any, TypeAlias
+from collections.abc import Callable, MutableSequence, Sized
+from typing import Any, Protocol, TypeAlias
 
 from actors.group import CorrelationGroupActor
 from actors.messages import (
@@ -42,7 +42,7 @@ from actors.messages import (
 )
 from orchestrator.values import Execution, ExecutionState
 
-__all__ = ["Fact", "Observer"]
+__all__ = ["Fact", "Observer", "Position"]
 
 Fact: TypeAlias = tuple[Any, ...]
 
@@ -61,7 +61,7 @@ DRAINING = "draining"  # whether what runs is cancelled
 # Told to an execution
 ADMITTED = "admitted"  # group id
 REFUSED = "refused"  # execution id, the reply of the emit, error
-CODE_ENDED = "code ended"  # execution id, attempt, error: the actor hears that its code is over
+CODE_ENDED = "code ended"  # execution id, attempt, error, value: the actor hears that its code is over
 CANCELLED = "cancelled"  # execution id, reason, its state, its attempts: a cancel has come
 DEADLINE = "deadline"  # execution id, whether it had ended
 TIMED_OUT = "timed out"  # execution id, attempt
@@ -88,32 +88,34 @@ ANSWERED, EXPIRED, HOPELESS, INTERRUPTED = "answered", "expired", "hopeless", "i
 AT_ONCE = 0  # the token of a wait for what had happened already
 
 
+class Position(Protocol):
+    """Where a run is: in a simulation, its world."""
+
+    now: float  # the clock's seconds
+    path: Sized  # one entry for each switch so far
+
+
 class Observer:
     """Writes down what the actors of one runtime are told.
 
     Args:
         facts: Where to; several runtimes may share it.
-        now: The clock.
-        place: The current position.
+        position: Asked for each fact.
         runtime: The number of the runtime.
     """
 
     def __init__(
-        self,
-        facts: MutableSequence[Fact],
-        now: Callable[[], float],
-        place: Callable[[], int] = lambda: 0,
-        runtime: int = 0,
+        self, facts: MutableSequence[Fact], position: Position, runtime: int = 0
     ) -> None:
-        self._facts = facts
-        self._now = now
-        self._place = place
+        self._append = facts.append
+        self._position = position
         self._runtime = runtime
         self._results: dict[str, Any] = {}  # by group, what it was last seen to have decided
 
     def note(self, kind: str, *details: Any) -> None:
         """Write down one fact."""
-        self._facts.append((kind, self._now(), self._place(), self._runtime, *details))
+        position = self._position
+        self._append((kind, position.now, len(position.path), self._runtime, *details))
 
     def on_message(self, actor: Any, message: Any) -> Callable[[Any], None] | None:
         """An actor is about to handle a message; what to call with it after that."""
@@ -122,19 +124,20 @@ class Observer:
             self._look(actor)  # an empty group has decided when it was made
         read = _READERS.get(message.__class__)
         if read is not None:
-            self._facts.append(
-                (read[0], self._now(), self._place(), self._runtime, *read[1](actor, message))
-            )
-            if message.__class__ is GroupChanged:
-                self._saw_result(message.group_id, message.result)
+            position = self._position
+            head = read[0], position.now, len(position.path), self._runtime
+            self._append(head + read[1](actor, message))
+            if read[0] is CHANGED:
+                self.saw_result(message.group_id, message.result)
         return self._look if is_group else None
 
     def _look(self, group: CorrelationGroupActor) -> None:
         result = group.result
         if result is not None:
-            self._saw_result(group.group_id, result)
+            self.saw_result(group.group_id, result)
 
-    def _saw_result(self, group_id: str, result: Any) -> None:
+    def saw_result(self, group_id: str, result: Any) -> None:
+        """Somebody has seen what a group has decided."""
         if self._results.get(group_id) is not result:
             self._results[group_id] = result
             self.note(DECIDED, group_id, result, tuple(result.outputs))
@@ -183,7 +186,7 @@ _READERS: dict[type, tuple[str, Callable[[Any, Any], tuple[Any, ...]]]] = {
     Drain: (DRAINING, lambda _a, m: (m.cancel,)),
     Admitted: (ADMITTED, lambda _a, m: (m.group_id,)),
     Refused: (REFUSED, lambda a, m: (a.execution_id, m.reply, m.error)),
-    AttemptEnded: (CODE_ENDED, lambda a, m: (a.execution_id, m.number, m.error)),
+    AttemptEnded: (CODE_ENDED, lambda a, m: (a.execution_id, m.number, m.error, m.value)),
     Cancel: (CANCELLED, _cancelled),
     DeadlinePassed: (DEADLINE, _deadline),
     AttemptTimedOut: (TIMED_OUT, lambda a, m: (a.execution_id, m.number)),

@@ -29,6 +29,7 @@ class _Code:
     # wait for room; it is not counted from then on.
     in_a_hurry: bool = False
     unwinding: bool = False
+    cancelling: bool = False  # it is decided: waiters may return to its worker
 
     @property
     def in_slot(self) -> bool:
@@ -38,7 +39,9 @@ class _Code:
     @property
     def on_worker(self) -> bool:
         """Whether it holds a worker."""
-        return not self.is_async and not self.aside and not self.in_a_hurry and self.in_slot
+        if self.is_async or self.aside or self.in_a_hurry or self.cancelling:
+            return False
+        return self.in_slot
 
 
 class LimitChecks:
@@ -55,6 +58,7 @@ class LimitChecks:
         self.handlers: dict[str, Callable[[Fact], None]] = {
             observing.STARTED: self._started,
             observing.RETURNED: self._returned,
+            observing.CANCELLING: self._cancelling,
             observing.WAITS: self._waits_began,
             observing.WAITED: self._waited,
             observing.STOOD_ASIDE: self._stood_aside,
@@ -83,6 +87,12 @@ class LimitChecks:
         code = self._code.pop(fact[4], None)
         if code is not None:
             code.away += 1
+            self._leave(fact[4], code)
+
+    def _cancelling(self, fact: Fact) -> None:
+        code = self._code.get(fact[4])
+        if code is not None:
+            code.cancelling = True
             self._leave(fact[4], code)
 
     def _waits_began(self, fact: Fact) -> None:

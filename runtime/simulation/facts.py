@@ -11,12 +11,13 @@ from types import FrameType
 
 from runtime.simulation.stacks import is_users
 
-__all__ = ["BLOCKED", "CHOICE", "FAULT", "OVER", "SPAWNED", "Spot", "spot"]
+__all__ = ["BLOCKED", "CHOICE", "FAULT", "OVER", "SPAWNED", "WAKE_UP", "Spot", "spot"]
 
 # After kind, time and switches:
 CHOICE = "choice"  # task, what was chosen instead of the plain order, whether task could go on, spot
 FAULT = "fault"  # task, what was asked, the answer, spot
 SPAWNED = "spawned"  # task
+WAKE_UP = "a wake-up"  # what a task waits for where other facts tell it better; not written down
 BLOCKED = "blocked"  # task, what it waits for, spot
 OVER = "over"  # task
 

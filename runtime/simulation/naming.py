@@ -23,7 +23,7 @@ from runtime.simulation.facts import Spot
 __all__ = ["Known", "KnownGroup", "Names", "seconds", "spot_text"]
 
 _ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
-_QUOTED = re.compile(r"'([^']*)'")
+_NAME = re.compile(r"'?([\w.:-]+(?:#\d+)?)'?")  # what may be an id, in a text
 _LONGEST = 110  # characters of an error's text
 
 
@@ -41,6 +41,7 @@ class Known:
     pausing: bool = False  # between two attempts
     ended: str = ""  # completed, failed or cancelled; once it is decided
     error: Exception | None = None  # of its last attempt
+    value: Any = None  # what its code has returned
 
     def __str__(self) -> str:
         return f"{self.noun} {self.label}"
@@ -57,6 +58,7 @@ class KnownGroup:
     members: dict[int, str] = field(factory=dict)  # ids by index
     deadline: float | None = None
     decided: bool = False
+    later: bool = False  # its parent had emitted another before
 
     def __str__(self) -> str:
         return f"group {self.label}"
@@ -109,7 +111,7 @@ class Names:
         above = self.execution(parent)
         label = above.label if groups == 1 else f"{above.label}#{number}"
         group = self.groups[group_id] = KnownGroup(
-            group_id, label, parent, policy, deadline=deadline
+            group_id, label, parent, policy, deadline=deadline, later=number > 1
         )
         for index, child in enumerate(children):
             self._member(group, index, child)
@@ -119,7 +121,7 @@ class Names:
         wanted = child.task_id or f"{parent.label}[{index}]"
         if wanted.startswith(parent.id):  # a parent without a task id lends its id
             wanted = parent.label + wanted.removeprefix(parent.id)
-        if f"child {wanted}" in self._labels:
+        if wanted == f"{parent.label}[{index}]" and group.later:
             wanted = f"{group.label}[{index}]"
         label = self._unique(wanted, "child")
         self.executions[child.id] = Known(
@@ -205,7 +207,7 @@ class Names:
         except Exception:  # noqa: BLE001 - a user's __str__ may raise anything
             text = "(its text can't be had)"
         text = _ADDRESS.sub("", text.partition("\n")[0])
-        text = _QUOTED.sub(self._named, text)
+        text = _NAME.sub(self._named, text)
         if len(text) > _LONGEST:
             text = text[: _LONGEST - 3] + "..."
         kind = type(error).__name__

@@ -25,7 +25,8 @@ __all__ = ["Line", "render_story", "tell"]
 
 LONGEST = 160  # lines
 AROUND = 6  # lines that are kept on both sides of a marked one
-_OWN_WAITS = ("a wake-up", "the end of the runtime's workers")  # told better by other facts
+_OWN_WAITS = ("the end of the runtime's workers",)
+_SLEEP = "the end of a sleep at "
 
 
 @frozen
@@ -131,7 +132,8 @@ class _Narrator:
         if scope:
             return f"{known} began{_until(deadline, own)}"
         if parent is not None:
-            return f"{self._names.execution(parent)} calls {known.label} ({known.action})"
+            what = "" if known.label == known.action else f" ({known.action})"
+            return f"{self._names.execution(parent)} calls {known.label}{what}"
         limit = "" if own is None else f", to end within {seconds(own)}"
         return f"{known} submitted{limit}{_alias(known.id)}"
 
@@ -155,7 +157,7 @@ class _Narrator:
 
     def code_ended(self, fact: Fact) -> str:
         known = self._names.execution(fact[4])
-        known.error = fact[6]
+        known.error, known.value = fact[6:8]
         self._names.has_reported(fact[4])
         return ""
 
@@ -184,6 +186,8 @@ class _Narrator:
         why = ""
         if state is ExecutionState.FAILED and known.error is not None:
             why = f": {self._names.error(known.error)}"
+        elif state is ExecutionState.COMPLETED and known.value is not None:
+            why = f" -> {self._names.value(known.value)}"
         if was:
             return f"{known} is over ({state}), with all below it"
         return f"{known} {state}{why}"
@@ -373,6 +377,9 @@ class _Narrator:
         if not self._bare and (spot is None or waiting_for in _OWN_WAITS):
             return ""
         text = self._names.waited_for(waiting_for)
+        if text.startswith(_SLEEP):
+            until = text.removeprefix(_SLEEP)
+            return f"{self._names.task(task)} sleeps until {until},{spot_text(spot)}".rstrip(",")
         return f"{self._names.task(task)} waits for {text}{spot_text(spot)}"
 
 

@@ -6,12 +6,14 @@ import asyncio
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
 
 from actors.attempt import Attempt
 from actors.messages import AttemptEnded
 from orchestrator.errors import AwaitTimeoutError, Cancelled, DeadlockError
 from orchestrator.protocols import Subject
+from orchestrator.values import GroupResult
 from runtime import observing
 from runtime.invariants import InvariantChecker
 from runtime.local import LocalRuntime, Machinery
@@ -103,10 +105,9 @@ class WatchedRuntime(LocalRuntime):
     def watch(self, world: World) -> Observer:
         """Write down what happens from now on into the world's facts."""
         self._watched_world = world
-        path = world.path
         world.runtimes += 1
         self._number = world.runtimes
-        self._observer = Observer(world.facts, world.time, path.__len__, self._number)
+        self._observer = Observer(world.facts, world, self._number)
         self._tokens = 0
         return self._observer
 
@@ -139,15 +140,15 @@ class WatchedRuntime(LocalRuntime):
 
     def wait(self, future: Any, timeout: float | None, subject: Subject) -> Any:
         """As `RuntimePort.wait`."""
-        with self._waiting(future, timeout, subject) as outcome:
-            outcome.append(super().wait(future, timeout, subject))
-        return outcome[0]
+        with self._waiting(future, timeout, subject) as waiting:
+            waiting.value = super().wait(future, timeout, subject)
+        return waiting.value
 
     async def wait_async(self, future: Any, timeout: float | None, subject: Subject) -> Any:
         """As `RuntimePort.wait_async`."""
-        with self._waiting(future, timeout, subject) as outcome:
-            outcome.append(await super().wait_async(future, timeout, subject))
-        return outcome[0]
+        with self._waiting(future, timeout, subject) as waiting:
+            waiting.value = await super().wait_async(future, timeout, subject)
+        return waiting.value
 
     def sleep(self, seconds: float) -> None:
         """As `RuntimePort.sleep`."""
@@ -176,34 +177,46 @@ class WatchedRuntime(LocalRuntime):
         finally:
             self._observer.note(observing.CAME_BACK, attempt.execution_id, attempt.cancelled)
 
-    @contextmanager
-    def _waiting(
-        self, future: Any, timeout: float | None, subject: Subject | None
-    ) -> Iterator[list[Any]]:
-        observer, world = self._observer, self._watched_world
+    def _waiting(self, future: Any, timeout: float | None, subject: Subject | None) -> _Waiting:
         attempt = current_attempt(self._environment)
-        who = None if attempt is None else attempt.execution_id
+        who = self._watched_world.current.name if attempt is None else attempt.execution_id
         token = observing.AT_ONCE
         if future is None or not future.done():
-            self._tokens += 1
-            token = self._tokens
+            self._tokens = token = self._tokens + 1
             frees = attempt is not None and (attempt.on_own_thread() or attempt.in_own_task())
-            observer.note(observing.WAITS, token, who or world.current.name, subject, timeout, frees)
-        outcome: list[Any] = []
-        ended = observing.ANSWERED
-        try:
-            yield outcome
-        except AwaitTimeoutError:
-            ended = observing.EXPIRED
-            raise
-        except DeadlockError:
-            ended = observing.HOPELESS
-            raise
-        except _INTERRUPTIONS:
-            ended = observing.INTERRUPTED
-            raise
-        finally:
-            value = outcome[0] if outcome else None
-            observer.note(
-                observing.WAITED, token, who or world.current.name, subject, ended, value
-            )
+            self._observer.note(observing.WAITS, token, who, subject, timeout, frees)
+        return _Waiting(self._observer, token, who, subject)
+
+
+class _Waiting:
+    """One wait, from its begin to its end."""
+
+    __slots__ = ("_observer", "_subject", "_token", "_who", "value")
+
+    def __init__(self, observer: Observer, token: int, who: str, subject: Subject | None) -> None:
+        self._observer = observer
+        self._token = token
+        self._who = who
+        self._subject = subject
+        self.value: Any = None  # set by whoever gets it
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        raised: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        subject, value = self._subject, self.value
+        outcome = observing.ANSWERED
+        if isinstance(raised, AwaitTimeoutError):
+            outcome = observing.EXPIRED
+        elif isinstance(raised, DeadlockError):
+            outcome = observing.HOPELESS
+        elif isinstance(raised, _INTERRUPTIONS):
+            outcome = observing.INTERRUPTED
+        if subject is not None and isinstance(value, GroupResult):
+            self._observer.saw_result(subject.id, value)  # an empty group tells nobody else so soon
+        self._observer.note(observing.WAITED, self._token, self._who, subject, outcome, value)

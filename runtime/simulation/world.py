@@ -28,7 +28,7 @@ from runtime.simulation.errors import (
     SimulationOverrunError,
     UncontrolledError,
 )
-from runtime.simulation.facts import BLOCKED, CHOICE, FAULT, OVER, SPAWNED, spot
+from runtime.simulation.facts import BLOCKED, CHOICE, FAULT, OVER, SPAWNED, WAKE_UP, spot
 from runtime.simulation.guard import guard
 from runtime.simulation.here import real_ident, worlds
 from runtime.simulation.interrupts import Interrupts
@@ -300,7 +300,7 @@ class World:
             raise TaskKilled
         task.state = TaskState.BLOCKED
         task.waiting_for = waiting_for
-        if waiting_for:
+        if waiting_for and waiting_for != WAKE_UP:
             place = spot(sys._getframe(1))  # noqa: SLF001 - the cheap way to it
             self.facts.append((BLOCKED, self.now, len(self.path), task.name, waiting_for, place))
         following = self._choose(task, runnable=False)
