@@ -73,14 +73,16 @@ class _Counting:
         self._code_over: set[str] = set()  # executions whose code is over, not told
         self._pausing: set[str] = set()  # between two attempts
         self._told_to_end: set[str] = set()
-        self._deadlines: dict[str, float] = {}  # when a group's passed
-        self._completed: dict[str, float] = {}  # when a child of a group completed, last
+        self._deadlines: dict[str, float] = {}  # of groups
+        self._met: set[tuple[str, str]] = set()  # groups and children that ended at a deadline
 
     def emitted(self, fact: Fact) -> None:
         group_id, children = fact[4], fact[7]
         self._out[group_id] = len(children)
         for child in children:
             self._members[child.id] = group_id
+        if fact[10] is not None:
+            self._deadlines[group_id] = fact[10]
 
     def drawn(self, fact: Fact) -> None:
         self._out[fact[4]] = self._out.get(fact[4], 0) + 1
@@ -95,6 +97,7 @@ class _Counting:
     def paused(self, fact: Fact) -> None:
         if fact[5]:
             self._pausing.add(fact[4])
+            self._under_way.get(self._members.get(fact[4], ""), set()).discard(fact[4])
 
     def returned(self, fact: Fact) -> None:
         execution_id = fact[4]
@@ -103,34 +106,35 @@ class _Counting:
         self._code_over.add(execution_id)
         group_id = self._members.get(execution_id)
         if group_id is not None:
-            under_way = self._under_way.setdefault(group_id, set())
-            if under_way:
-                self.reached[Reach.REPORTS_RACED] += 1
-            under_way.add(execution_id)
+            self._under_way.setdefault(group_id, set()).add(execution_id)
+            if not fact[7]:
+                self._look_at_instant(group_id, execution_id, fact[1])
 
     def code_ended(self, fact: Fact) -> None:
         self._code_over.discard(fact[4])
 
     def reported(self, fact: Fact) -> None:
         group_id, child = fact[4], fact[6]
-        self._under_way.get(group_id, set()).discard(child.id)
+        under_way = self._under_way.get(group_id, set())
+        if child.id in under_way:
+            under_way.discard(child.id)
+            if under_way:
+                self.reached[Reach.REPORTS_RACED] += 1
         self._out[group_id] = self._out.get(group_id, 1) - 1
         if group_id in self._decided:
             self.reached[Reach.CHILD_LATE] += 1
         if child.state is ExecutionState.COMPLETED:
-            self._completed[group_id] = fact[1]
-            self._look_at_instant(group_id)
+            self._look_at_instant(group_id, child.id, fact[1])
 
     def dropped(self, fact: Fact) -> None:
         self._out[fact[4]] = self._out.get(fact[4], 0) - len(fact[5])
 
     def group_deadline(self, fact: Fact) -> None:
-        self._deadlines[fact[4]] = fact[1]
-        self._look_at_instant(fact[4])
+        self._deadlines[fact[4]] = fact[1]  # it may pass late
 
-    def _look_at_instant(self, group_id: str) -> None:
-        passed = self._deadlines.get(group_id)
-        if passed is not None and self._completed.get(group_id) == passed:
+    def _look_at_instant(self, group_id: str, child: str, at: float) -> None:
+        if self._deadlines.get(group_id) == at and (group_id, child) not in self._met:
+            self._met.add((group_id, child))
             self.reached[Reach.DEADLINE_MET_COMPLETION] += 1
 
     def decided(self, fact: Fact) -> None:
