@@ -6,13 +6,13 @@ a time; the same schedules run on both, so each checks the other.
 
 from __future__ import annotations
 
-import sys
 from _thread import allocate_lock, get_ident, start_new_thread
 from collections.abc import Callable
 from types import FrameType
 from typing import Any, Protocol
 
 from runtime.simulation.here import worlds
+from runtime.simulation.patches.processes import real_current_frames
 from runtime.simulation.tasks import SimTask
 
 __all__ = ["BACKENDS", "BatonBackend", "GreenletBackend", "SwitchBackend", "make_backend"]
@@ -145,7 +145,7 @@ class BatonBackend:
         leaving.handle.lock.acquire()
 
     def frame(self, task: SimTask) -> FrameType | None:
-        return sys._current_frames().get(task.handle.ident)  # noqa: SLF001 - the way to it
+        return real_current_frames().get(task.handle.ident)
 
     def release(self) -> None:
         """Nothing is held: each thread ends when its task does."""

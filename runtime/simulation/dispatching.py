@@ -204,7 +204,9 @@ class SimSystem(ActorSystem):
         if actor is not None:
             # On the instance, so that the actor's class is the one of production.
             actor._actor_receive = functools.partial(  # noqa: SLF001
-                self._deliver, actor, actor._actor_receive  # noqa: SLF001
+                self._deliver,
+                actor,
+                actor._actor_receive,  # noqa: SLF001
             )
         return home
 

@@ -5,10 +5,7 @@ from __future__ import annotations
 from types import TracebackType
 from typing import Self
 
-<<<<<<< HEAD
 from orchestrator.errors import RuntimeClosedError
-=======
->>>>>>> chooser
 from orchestrator.registry import ActionRegistry
 from runtime.local import Machinery
 from runtime.simulation.clock import VirtualClock

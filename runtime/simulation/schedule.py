@@ -34,7 +34,9 @@ def lag_of(clock: str | float) -> float:
         return 0.0
     if isinstance(clock, int | float) and not isinstance(clock, bool) and clock >= 0:
         return float(clock)
-    message = f"clock={clock!r}: it is 'choose', 'jump', or a number of seconds that is not negative"
+    message = (
+        f"clock={clock!r}: it is 'choose', 'jump', or a number of seconds that is not negative"
+    )
     raise ValueError(message)
 
 
@@ -150,7 +152,9 @@ class Schedule:
         )
 
     @classmethod
-    def replay(cls, token: str, *, clock: str | float = "choose", backend: str = "greenlet") -> Self:
+    def replay(
+        cls, token: str, *, clock: str | float = "choose", backend: str = "greenlet"
+    ) -> Self:
         """The schedule of a token, as far as the code still takes the same way.
 
         `difference` tells afterwards whether it did.

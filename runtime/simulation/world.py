@@ -310,9 +310,7 @@ class World:
         if self._error is not None or task.killed:
             self._raise_in(task)
 
-    def wait(
-        self, seconds: float | None, waiting_for: str | Callable[[], str]
-    ) -> None:
+    def wait(self, seconds: float | None, waiting_for: str | Callable[[], str]) -> None:
         """`block`, for at most *seconds*; the caller looks for itself what ended it."""
         alarm = None if seconds is None else self.call_in(seconds, self._waker(self.current))
         try:
@@ -482,5 +480,3 @@ class World:
 
 def _nothing() -> None:
     """The main task runs no function: it is the code that has entered the world."""
-
-

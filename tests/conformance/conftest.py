@@ -18,6 +18,8 @@ from runtime.simulation.world import World
 from tests.conformance.support import LIMIT, PLACES, Body, run_in, standard_actions
 
 KINDS: dict[str, Callable[..., Any]] = {"local": LocalRuntime, "simulated": SimulatedRuntime}
+
+
 class Patient(Uniform):
     """Any task, and the clock only when many choices have passed without it.
 

@@ -9,11 +9,11 @@ from types import FrameType
 from runtime.simulation.here import current_task, current_world
 from runtime.simulation.processes import ProcessExit
 
-__all__ = ["current_frames", "exit_", "getpid"]
+__all__ = ["current_frames", "exit_", "getpid", "real_current_frames"]
 
 _real_getpid = os.getpid
 _real_exit = os._exit
-_real_current_frames = sys._current_frames  # noqa: SLF001 - it is replaced
+real_current_frames = sys._current_frames  # noqa: SLF001 - it is replaced
 
 
 def getpid() -> int:
@@ -34,5 +34,5 @@ def exit_(status: int) -> None:
 def current_frames() -> dict[int, FrameType]:
     """As ``sys._current_frames``, the tasks of the calling simulation included."""
     world = current_world()
-    frames = _real_current_frames()
+    frames = real_current_frames()
     return frames if world is None else frames | world.frames()
