@@ -6,6 +6,7 @@ import asyncio
 from types import TracebackType
 from typing import Any, Self
 
+from actors.environment import Publisher
 from orchestrator.registry import ActionRegistry
 from runtime.local import LocalRuntime, Machinery
 from runtime.processes import ProcessHost
