@@ -124,8 +124,8 @@ def _wrap(function: F, options: Options, run: Callable[[Test], None]) -> F:
     is_async = inspect.iscoroutinefunction(function)
     if not wants and not is_async and FIXTURE not in signature.parameters:
         message = (
-            f"{function.__qualname__} has no parameter {SCHEDULE!r}: it needs one, to hand it to the"
-            " SimulatedRuntime or Simulation that it makes"
+            f"{function.__qualname__} has no parameter {SCHEDULE!r}: it needs one, to hand it to"
+            " the SimulatedRuntime or Simulation that it makes"
         )
         raise TypeError(message)
 

@@ -129,8 +129,8 @@ def schedules(
         if forced is not None:
             return forced.make(clock=clock, backend=backend)
         draws = _Outside(draw(strategies.randoms(use_true_random=False)))
-        schedule = _NotingSchedule.drawn(draws, modes=modes, clock=clock, backend=backend)
-        schedule._description = "<schedule, told below>"  # noqa: SLF001 - of its own class
-        return schedule
+        return _NotingSchedule.drawn(
+            draws, "<schedule, told below>", modes=modes, clock=clock, backend=backend
+        )
 
     return schedules()

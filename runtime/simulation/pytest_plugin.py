@@ -103,10 +103,11 @@ class SimulatedRuntimes:
 
 @pytest.fixture
 def simulated_runtime() -> SimulatedRuntimes:
-    """``with simulated_runtime(actions) as runtime:``, and the test is run under many schedules.
+    """A maker of simulated runtimes; the test that has it is run under many schedules.
 
-    As if it were decorated with `simulate`, which can be added to say how many. Other fixtures are
-    made once for all these runs.
+    ``with simulated_runtime(actions) as runtime:`` is all that it says of them. It is run as if it
+    were decorated with `simulate`, which can be added to say how often. Other fixtures are made
+    once for all these runs.
     """
     return SimulatedRuntimes()
 

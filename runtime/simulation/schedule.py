@@ -86,6 +86,7 @@ class Schedule:
             A number: the same with so many seconds, ``math.inf`` without a limit. ``"jump"``: time
             moves only when nothing can run.
         backend: ``"greenlet"``, or ``"threads"`` for real threads that take turns.
+        expected: What its run was when it was recorded, if that is known.
     """
 
     def __init__(
@@ -95,6 +96,7 @@ class Schedule:
         *,
         clock: str | float = "choose",
         backend: str = "greenlet",
+        expected: list[Recording] | None = None,
     ) -> None:
         lag_of(clock)
         self.clock = clock
@@ -102,7 +104,7 @@ class Schedule:
         self.worlds: list[World] = []  # of simulations that are over, in their order
         self._choosers = choosers
         self._description = description
-        self._expected: list[Recording] | None = None  # by the token that it replays
+        self._expected = expected
 
     @classmethod
     def plain(cls, *, clock: str | float = "choose", backend: str = "greenlet") -> Self:
@@ -129,14 +131,20 @@ class Schedule:
             backend: See the class.
         """
         random = Random(seed)  # noqa: S311 - no secrets here
-        schedule = cls.drawn(random, modes=modes, length=length, clock=clock, backend=backend)
-        schedule._description = f"Schedule.seeded({seed!r})"
-        return schedule
+        return cls.drawn(
+            random,
+            f"Schedule.seeded({seed!r})",
+            modes=modes,
+            length=length,
+            clock=clock,
+            backend=backend,
+        )
 
     @classmethod
     def drawn(
         cls,
         draws: Draws,
+        description: str = "<schedule, drawn as its run goes on>",
         *,
         modes: Sequence[str] = SEEDED_MODES,
         length: int | None = None,
@@ -146,7 +154,7 @@ class Schedule:
         """One of the portfolio, from a ``Random`` or what looks like one."""
         return cls(
             lambda: portfolio(draws, modes, length),
-            "<schedule, drawn as its run goes on>",
+            description,
             clock=clock,
             backend=backend,
         )
@@ -163,12 +171,14 @@ class Schedule:
             ReplayError: it is no token.
         """
         expected = decode(token)
-        schedule = cls.replaying(
-            [each.deviations for each in expected], clock=clock, backend=backend
-        )
-        schedule._description = f"Schedule.replay({token!r})"
-        schedule._expected = expected
-        return schedule
+        left = iter(expected)
+
+        def chooser() -> Chooser:
+            recording = next(left, None)
+            return Replay(() if recording is None else recording.deviations)
+
+        description = f"Schedule.replay({token!r})"
+        return cls(chooser, description, clock=clock, backend=backend, expected=expected)
 
     @classmethod
     def replaying(

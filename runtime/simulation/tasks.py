@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 __all__ = ["SimTask", "TaskKilled", "TaskState"]
 
 
-class TaskKilled(BaseException):
+class TaskKilled(BaseException):  # noqa: N818 - it is no error of the code that it ends
     """Ends a task that is left over when its simulation ends. Never catch it."""
 
 

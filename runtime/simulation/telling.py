@@ -13,9 +13,12 @@ __all__ = ["describe"]
 def describe(schedule: Schedule) -> str:
     """The figures of a run, the line that runs it again, and its story."""
     deviations = sum(len(each) for each in schedule.deviations)
-    lines = [
+    figures = (
         f"{_count(schedule.steps, 'choice')}, {deviations} of them not the plain one,"
-        f" {_count(schedule.preemptions, 'preemption')}; to run exactly this again:",
+        f" {_count(schedule.preemptions, 'preemption')}"
+    )
+    lines = [
+        f"{figures}; to run exactly this again:",
         f'@reproduce_schedule("{schedule.token}")',
     ]
     for number, world in enumerate(schedule.worlds, start=1):

@@ -1,7 +1,8 @@
 """Small programs with a fault each, in plain threading code: what a schedule has to find.
 
-Each is a function of no argument to be called inside a simulation. Under the schedules that meet its
-fault it raises `AssertionError`, or the simulation finds a deadlock; in the plain order it is right.
+Each is a function of no argument to be called inside a simulation. Under the schedules that meet
+its fault it raises `AssertionError`, or the simulation finds a deadlock; in the plain order it is
+right.
 """
 
 import threading
