@@ -76,6 +76,11 @@ def _brief(plan: Any) -> str:
     return f"{type(plan).__name__}({', '.join(told)})"
 
 
+def _pretty(plan: Any, printer: Any, cycle: bool) -> None:  # noqa: ARG001, FBT001 - a protocol
+    """What Hypothesis shows of a failing example."""
+    printer.text(repr(plan))
+
+
 @frozen(kw_only=True, repr=False)
 class TaskPlan:
     """An execution without children."""
@@ -89,6 +94,7 @@ class TaskPlan:
     lingers: float = 0.0  # seconds that its code goes on after it was told to end
 
     __repr__ = _brief
+    _repr_pretty_ = _pretty
 
 
 @frozen(kw_only=True, repr=False)
@@ -100,6 +106,7 @@ class WaiterPlan:
     reads_ends: bool = False  # by as_completed, not await_group
 
     __repr__ = _brief
+    _repr_pretty_ = _pretty
 
 
 @frozen(kw_only=True, repr=False)
@@ -123,6 +130,7 @@ class FanOutPlan:
     fails_first: int = 0  # attempts that raise behind the emit, without waiting
 
     __repr__ = _brief
+    _repr_pretty_ = _pretty
 
 
 Plan: TypeAlias = TaskPlan | FanOutPlan
@@ -144,6 +152,7 @@ class Fault:
     after: float = 0.0  # seconds from the start; where in that instant, the schedule decides
 
     __repr__ = _brief
+    _repr_pretty_ = _pretty
 
 
 def size(plan: Plan) -> int:

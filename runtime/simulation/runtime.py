@@ -30,6 +30,11 @@ class SimulatedRuntime(LocalRuntime):
         self._adoption: Adoption | None = None
         self.seen: list[Any] = []
         super().__init__(actions, workers if workers is not None else 4)
+        self._world.on_leave.append(self._note_left)
+
+    def _note_left(self) -> None:
+        """Nobody answers any more: what a garbage collection still closes must not ask and wait."""
+        self._closed = True
 
     def _make_machinery(self, name: str, workers: int) -> Machinery:
         world = self._world

@@ -319,7 +319,11 @@ class World:
         if self.steps > self.max_steps:
             self.fail(SimulationOverrunError(self.max_steps))
             return 0
-        choice = self.chooser.choose(task, options, clock)
+        try:
+            choice = self.chooser.choose(task, options, clock)
+        except BaseException as error:  # noqa: BLE001 - Hypothesis ends an example so
+            self.fail(error)
+            return 0
         if choice != 0:
             chosen = CLOCK if choice == len(options) else options[choice].name
             self.deviations.append((task.name, task.step, task.visits, chosen))
@@ -331,7 +335,11 @@ class World:
         """Let the chooser decide something for the calling task; 0 is the plain answer."""
         task = self.current
         self.steps += 1
-        choice = self.chooser.decide(task, what, options)
+        try:
+            choice = self.chooser.decide(task, what, options)
+        except BaseException as error:  # noqa: BLE001 - likewise
+            self.fail(error)
+            return 0
         if choice != 0:
             self.deviations.append((task.name, task.step, task.visits, f"{what}={choice}"))
         task.visits += 1
