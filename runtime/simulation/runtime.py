@@ -88,6 +88,11 @@ class SimulatedRuntime(WatchedRuntime):
             )
         if check:
             self.check_messages()
+        world.on_leave.append(self._note_left)
+
+    def _note_left(self) -> None:
+        """Nobody answers any more: what a garbage collection still closes must not ask and wait."""
+        self._closed = True
 
     @property
     def world(self) -> World:
