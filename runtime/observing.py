@@ -91,8 +91,15 @@ AT_ONCE = 0  # the token of a wait for what had happened already
 class Position(Protocol):
     """Where a run is: in a simulation, its world."""
 
-    now: float  # the clock's seconds
-    path: Sized  # one entry for each switch so far
+    @property
+    def now(self) -> float:
+        """The clock's seconds."""
+        ...
+
+    @property
+    def path(self) -> Sized:
+        """One entry for each switch so far."""
+        ...
 
 
 class Observer:

@@ -40,7 +40,7 @@ class SimDispatcher(Dispatcher):
         self.name = "simulated"
         self.workers = None
         self._world = world
-        self._idle: list[_SimWorker] = []
+        self._free: list[_SimWorker] = []
         self._busy: dict[SimTask, None] = {}
         self._waiting: list[SimTask] = []  # for the end of all jobs
         self._over = False
@@ -50,8 +50,8 @@ class SimDispatcher(Dispatcher):
         if self._over:
             message = "the dispatcher has been shut down and takes no more jobs"
             raise RuntimeError(message)
-        if self._idle:
-            worker = self._idle.pop()
+        if self._free:
+            worker = self._free.pop()
             worker.job = job
             self._busy[worker.task] = None
             self._world.make_ready(worker.task)
@@ -89,8 +89,8 @@ class SimDispatcher(Dispatcher):
             world.wait(left, "the end of the runtime's workers")
             if me in self._waiting:
                 self._waiting.remove(me)
-        while self._idle:
-            worker = self._idle.pop()
+        while self._free:
+            worker = self._free.pop()
             worker.job = None
             world.make_ready(worker.task)  # to end
         return True
@@ -100,7 +100,7 @@ class SimDispatcher(Dispatcher):
         del self._busy[worker.task]
         worker.job = None
         if not self._over:
-            self._idle.append(worker)
+            self._free.append(worker)
         waiting, self._waiting = self._waiting, []
         for task in waiting:
             self._world.make_ready(task)

@@ -23,7 +23,7 @@ FIRST_PID = 4_194_305  # above what Linux ever gives out
 KILLED = -9
 
 
-class ProcessExit(BaseException):  # noqa: N818 - what os._exit() raises in a simulated process
+class ProcessExit(BaseException):  # what os._exit() raises in a simulated process
     """Ends a simulated process on the spot."""
 
     def __init__(self, code: int) -> None:
@@ -74,7 +74,8 @@ class SimChild(Child):
         def run() -> None:
             try:
                 if died:
-                    raise ProcessExit(KILLED)
+                    self.note_exit(KILLED)
+                    return
                 answers.append(bytes(answer_request(request)))
             except ProcessExit as end:
                 self.note_exit(end.code)

@@ -83,8 +83,8 @@ class SimulatedRuntime(WatchedRuntime):
         self.watch(world)
         super().__init__(actions, 4 if workers is None else workers)
         if faults is not None:
-            self._places.injector = FaultInjector(
-                faults, world, self.sleep, self.sleep_async, self.cancel_root
+            self.inject(
+                FaultInjector(faults, world, self.sleep, self.sleep_async, self.cancel_root)
             )
         if check:
             self.check_messages()

@@ -111,6 +111,11 @@ class WatchedRuntime(LocalRuntime):
         self._tokens = 0
         return self._observer
 
+    def inject(self, injector: FaultInjector) -> None:
+        """Let actions fail; before any has started."""
+        assert isinstance(self._places, WatchedPlaces)  # noqa: S101 - made below
+        self._places.injector = injector
+
     def check_messages(self) -> None:
         """Check what the world's facts show, from the beginning on; no change is published for it.
 

@@ -34,7 +34,7 @@ class _Hooks:
     """Stands for ``parking``'s thread-local: a task's hooks are its own."""
 
     def __init__(self, real: Any) -> None:
-        object.__setattr__(self, "_real", real)
+        self._real = real
 
     @property
     def hooks(self) -> ThreadHooks:
