@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 from runtime.simulation.errors import UncontrolledError
 from runtime.simulation.here import current_world
 from runtime.simulation.parker import SimParker
+from runtime.simulation.patches.times import real_monotonic
 
 if TYPE_CHECKING:
     from runtime.simulation.world import World
@@ -141,7 +142,7 @@ class Adoption:
         self._loop: Any = cast("Any", loop)  # asyncio has no public way to this
         self._real_selector = self._loop._selector  # noqa: SLF001
         selector = _Selector(world)
-        base = loop.time() - world.now
+        base = real_monotonic() - world.now  # the loop's own clock tells virtual time already
         self._loop._selector = selector  # noqa: SLF001
         self._loop._write_to_self = selector.parker.unpark  # noqa: SLF001
         self._loop.time = lambda: base + world.now
