@@ -52,7 +52,7 @@ class Replay:
             (task, step, visit): chosen for task, step, visit, chosen in deviations
         }
 
-    def choose(self, current: SimTask, options: list[SimTask], clock: bool) -> int:  # noqa: FBT001
+    def choose(self, current: SimTask, options: Sequence[SimTask], clock: bool) -> int:  # noqa: FBT001
         """What was chosen here; the first where it is no option now."""
         chosen = self._chosen.get((current.name, current.step, current.visits))
         if chosen is None:

@@ -11,11 +11,11 @@ import gc
 import math
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from heapq import heappop, heappush
 from itertools import count
 from types import FrameType
-from typing import Protocol
+from typing import Protocol, overload
 
 from actors.system.parking import ThreadHooks
 from orchestrator.ids import replace_id_source
@@ -45,6 +45,7 @@ CLOCK = "clock!"  # the name of the choice that lets the earliest timer fire
 FIRST_IDENT = 1_000_001  # of tasks; far from what an operating system hands out
 MAX_STEPS = 1_000_000
 LAG = 5.0  # virtual seconds
+MANY = 32  # tasks that can run: more of them are not copied for every choice
 TICKS = 2.0**30  # in a virtual second: a little less than a nanosecond each
 
 Deviation = tuple[str, int, int, str]  # task, its step, which choice at that step, what was chosen
@@ -53,7 +54,7 @@ Deviation = tuple[str, int, int, str]  # task, its step, which choice at that st
 class Chooser(Protocol):
     """Makes every choice of one simulation."""
 
-    def choose(self, current: SimTask, options: list[SimTask], clock: bool) -> int:  # noqa: FBT001
+    def choose(self, current: SimTask, options: Sequence[SimTask], clock: bool) -> int:  # noqa: FBT001
         """The index of who goes on: one of *options*, or their number for the clock.
 
         Called only where there is a choice. Index 0 is the plain order: *current* goes on where
@@ -72,6 +73,28 @@ class Chooser(Protocol):
         0 is the plain answer. *what* names the question, in a few words.
         """
         ...
+
+
+class _Options(Sequence[SimTask]):
+    """The current task and all others that can run, without a copy of them."""
+
+    def __init__(self, current: SimTask, ready: list[SimTask]) -> None:
+        self._current = current
+        self._ready = ready
+
+    def __len__(self) -> int:
+        return 1 + len(self._ready)
+
+    @overload
+    def __getitem__(self, index: int) -> SimTask: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> list[SimTask]: ...
+
+    def __getitem__(self, index: int | slice) -> SimTask | list[SimTask]:
+        if isinstance(index, slice):
+            return [self._current, *self._ready][index]
+        return self._ready[index - 1] if index else self._current
 
 
 class Alarm:
@@ -329,8 +352,9 @@ class World:
                 return self._take_main(task)
             ready = self.ready
             alarm = self._next_alarm()
+            options: Sequence[SimTask]
             if runnable:
-                options = [task, *ready]
+                options = [task, *ready] if len(ready) < MANY else _Options(task, ready)
             elif ready:
                 options = ready
             elif alarm is not None:
@@ -353,7 +377,7 @@ class World:
                 return task if choice == 0 else ready.pop(choice - 1)
             return ready.pop(choice)
 
-    def _ask(self, task: SimTask, options: list[SimTask], *, clock: bool, runnable: bool) -> int:
+    def _ask(self, task: SimTask, options: Sequence[SimTask], *, clock: bool, runnable: bool) -> int:
         self.steps += 1
         if self.steps > self.max_steps:
             self.fail(SimulationOverrunError(self.max_steps))
