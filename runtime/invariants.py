@@ -14,7 +14,6 @@ from typing import Any
 from actors.environment import Publisher
 from actors.stats import Stats
 from orchestrator.values import Execution, ExecutionState
-from runtime import observing
 from runtime.checking.executions import ExecutionChecks
 from runtime.checking.groups import GroupChecks
 from runtime.checking.limits import LimitChecks
@@ -66,9 +65,7 @@ class InvariantChecker:
         """An execution, now *execution*, was *previous* until *at*."""
         self._changes.append((execution, previous, at))
 
-    def on_message(
-        self, now: float, actor: Any, message: Any
-    ) -> Callable[[Any], None] | None:
+    def on_message(self, now: float, actor: Any, message: Any) -> Callable[[Any], None] | None:
         """An actor is about to handle a message; call what this returns with it after that."""
         self.now = now
         return self._observer.on_message(actor, message)

@@ -61,7 +61,9 @@ DRAINING = "draining"  # whether what runs is cancelled
 # Told to an execution
 ADMITTED = "admitted"  # group id
 REFUSED = "refused"  # execution id, the reply of the emit, error
-CODE_ENDED = "code ended"  # execution id, attempt, error, value: the actor hears that its code is over
+CODE_ENDED = (
+    "code ended"  # execution id, attempt, error, value: the actor hears that its code is over
+)
 CANCELLED = "cancelled"  # execution id, reason, its state, its attempts: a cancel has come
 DEADLINE = "deadline"  # execution id, whether it had ended
 TIMED_OUT = "timed out"  # execution id, attempt
@@ -91,8 +93,15 @@ AT_ONCE = 0  # the token of a wait for what had happened already
 class Position(Protocol):
     """Where a run is: in a simulation, its world."""
 
-    now: float  # the clock's seconds
-    path: Sized  # one entry for each switch so far
+    @property
+    def now(self) -> float:
+        """The clock's seconds."""
+        ...
+
+    @property
+    def path(self) -> Sized:
+        """One entry for each switch so far."""
+        ...
 
 
 class Observer:
@@ -104,9 +113,7 @@ class Observer:
         runtime: The number of the runtime.
     """
 
-    def __init__(
-        self, facts: MutableSequence[Fact], position: Position, runtime: int = 0
-    ) -> None:
+    def __init__(self, facts: MutableSequence[Fact], position: Position, runtime: int = 0) -> None:
         self._append = facts.append
         self._position = position
         self._runtime = runtime

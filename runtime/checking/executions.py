@@ -181,9 +181,7 @@ class ExecutionChecks:
         at, execution_id, state = fact[1], fact[4], fact[5]
         life = self._life(execution_id)
         if life.settled is not None:
-            self._report(
-                Invariant.CONSERVATION, at, f"{execution_id} was over twice", execution_id
-            )
+            self._report(Invariant.CONSERVATION, at, f"{execution_id} was over twice", execution_id)
             return
         if life.ended is not None and life.ended is not state:
             self._report(

@@ -81,7 +81,10 @@ class GroupChecks:
         group = self.groups.get(fact[4])
         if group is not None and group.refused:
             self._report(
-                Invariant.REFUSED_EMIT, fact[1], f"group {group.id} was opened all the same", group.id
+                Invariant.REFUSED_EMIT,
+                fact[1],
+                f"group {group.id} was opened all the same",
+                group.id,
             )
 
     def _open(self, fact: Fact) -> WatchedGroup | None:

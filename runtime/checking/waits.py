@@ -1,4 +1,4 @@
-"""Checks of waits: each ends once, none too early, and a parent resumes when its groups are over."""
+"""Checks of waits: each ends once, and none too early."""
 
 from __future__ import annotations
 

@@ -95,7 +95,7 @@ class Names:
                         self._member(group, fact[5], fact[6])
 
     def _submitted(
-        self, given: Execution, parent: str | None, _deadline: Any, _own: Any, scope: bool
+        self, given: Execution, parent: str | None, _deadline: Any, _own: Any, scope: object
     ) -> None:
         noun = "scope" if scope else "root" if parent is None else "call"
         label = self._unique(given.task_id or given.action, noun)

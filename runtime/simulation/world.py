@@ -28,8 +28,8 @@ from runtime.simulation.errors import (
 from runtime.simulation.facts import BLOCKED, CHOICE, FAULT, OVER, SPAWNED, WAKE_UP, spot
 from runtime.simulation.here import real_ident, worlds
 from runtime.simulation.loop_state import LoopState
-from runtime.simulation.patches.threads import forget_thread
 from runtime.simulation.parker import SimParker
+from runtime.simulation.patches.threads import forget_thread
 from runtime.simulation.reach import Reach, count_reach
 from runtime.simulation.stacks import where
 from runtime.simulation.tasks import SimTask, TaskKilled, TaskState
@@ -284,9 +284,7 @@ class World:
         if self._error is not None or task.killed:
             self._raise_in(task)
 
-    def wait(
-        self, seconds: float | None, waiting_for: str | Callable[[], str]
-    ) -> None:
+    def wait(self, seconds: float | None, waiting_for: str | Callable[[], str]) -> None:
         """`block`, for at most *seconds*; the caller looks for itself what ended it."""
         alarm = None if seconds is None else self.call_in(seconds, self._waker(self.current))
         try:
@@ -436,5 +434,3 @@ class World:
 
 def _nothing() -> None:
     """The main task runs no function: it is the code that has entered the world."""
-
-

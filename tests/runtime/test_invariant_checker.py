@@ -1,4 +1,4 @@
-"""Each check is shown a history in which its invariant is broken, and real ones in which it holds."""
+"""Each check is shown a history that breaks its invariant, and real ones that keep it."""
 
 from __future__ import annotations
 
