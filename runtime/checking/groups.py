@@ -196,7 +196,8 @@ class GroupChecks:
             return
         group.result, group.outputs = result, outputs
         abandoned = isinstance(result.error, GroupTimeoutError | GroupCancelledError)
-        group.owes_rest = bool(group.model.out) and (group.model.policy.cancel_rest or abandoned)
+        all_of_it = group.model.policy.cancel_rest or abandoned
+        group.owes_rest = bool(group.model.out) and all_of_it and not group.rest_cancelled
         due = group.model.due
         if due is None:
             self._report(
