@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
 
@@ -143,26 +143,23 @@ class RuntimePort:
         """Queue *children* as one group of *parent*, whose code must be calling."""
         attempt = self._attempt_of(parent)
         ready, actions = self._preparing.children(children)
-        return self._emit(attempt, ready, actions, policy, lazy=False)
+        return self._emit(attempt, ready, actions, policy)
 
     def emit_lazily(
         self, parent: Execution, source: ChildSource, policy: GroupPolicy
     ) -> Future[str]:
         """Open a group of *parent* and draw its children as there is room."""
         attempt = self._attempt_of(parent)
-        reply = self._emit(attempt, (), (), policy, lazy=True)
         variables = contextvars.copy_context()
         loop = asyncio.get_running_loop() if source.in_task else None
 
         def begin(opened: Future[str]) -> None:
             if error_of(opened) is None:
                 group_id = opened.get()
-                group = self._groups.get(group_id)
-                if group is not None:  # else its emitter has ended meanwhile
-                    self._feeders.start(group, group_id, source, variables, loop)
+                group = self._groups[group_id]  # in its emitter's turn, it can't be forgotten yet
+                self._feeders.start(group, group_id, source, variables, loop)
 
-        reply.add_done_callback(begin)
-        return reply
+        return self._emit(attempt, (), (), policy, on_open=begin)
 
     def _emit(
         self,
@@ -171,9 +168,13 @@ class RuntimePort:
         actions: Sequence[Action],
         policy: GroupPolicy,
         *,
-        lazy: bool,
+        on_open: Callable[[Future[str]], object] | None = None,
     ) -> Future[str]:
+        """Ask for a group; a lazy one has an *on_open*, called before anyone can forget it."""
         reply: PromptReply[str] = PromptReply(lambda: attempt_over(attempt.execution_id))
+        lazy = on_open is not None
+        if on_open is not None:
+            reply.add_done_callback(on_open)
         variables = contextvars.copy_context()
         ask(attempt.ref, Emit(attempt.number, children, actions, policy, variables, lazy, reply))
         return reply

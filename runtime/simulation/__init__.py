@@ -18,12 +18,15 @@ from runtime.simulation.errors import (  # noqa: E402
     SimulationOverrunError,
     UncontrolledError,
 )
+from runtime.simulation.faults import Faults, InjectedFaultError  # noqa: E402
 from runtime.simulation.hypothesis_schedules import schedules  # noqa: E402
 from runtime.simulation.runtime import SimulatedRuntime  # noqa: E402
 from runtime.simulation.schedule import Schedule  # noqa: E402
 from runtime.simulation.simulation import Simulation  # noqa: E402
 
 __all__ = [
+    "Faults",
+    "InjectedFaultError",
     "NotDeterministicError",
     "ReplayError",
     "Schedule",

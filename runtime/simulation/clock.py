@@ -25,7 +25,7 @@ class VirtualClock(Clock):
 
     def __init__(self, world: World) -> None:  # not Clock's, which reads the real time
         self._world = world
-        self.now = world.time  # type: ignore[method-assign]
+        self.now = world.time
         self._timers: dict[Timer, Alarm] = {}
         self._due: deque[tuple[Callable[..., object], tuple[Any, ...]]] = deque()
         self._task: SimTask | None = None

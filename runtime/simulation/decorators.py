@@ -30,7 +30,7 @@ def simulate(
     *,
     schedules: int = 500,
     seed: int | None = None,
-    clock: str = "choose",
+    clock: str | float = "choose",
     backend: str = "greenlet",
     minimise: bool = True,
     covers: Sequence[Any] = (),
@@ -49,8 +49,7 @@ def simulate(
         schedules: How many; ``pytest --schedules N`` overrides it.
         seed: Where they come from; a new one for every call if it is left out. ``pytest
             --schedule-seed S`` overrides it.
-        clock: ``"choose"``: a timer may also fire while tasks can run, which is as if these were
-            slow. ``"jump"``: time moves only when nothing can run.
+        clock: ``"choose"``, ``"jump"`` or seconds, see `Schedule`.
         backend: ``"greenlet"``, or ``"threads"`` for real threads that take turns.
         minimise: Whether to make a failing schedule small, which takes two seconds at most.
         covers: What must have happened in at least one of the runs.

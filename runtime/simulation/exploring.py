@@ -17,7 +17,7 @@ from attrs.validators import ge, in_, instance_of
 from runtime.simulation.backends import BACKENDS
 from runtime.simulation.errors import NotDeterministicError, SimulationError
 from runtime.simulation.minimise import Choice, Failure, minimise
-from runtime.simulation.schedule import Schedule
+from runtime.simulation.schedule import Schedule, lag_of
 from runtime.simulation.telling import describe
 
 __all__ = [
@@ -45,7 +45,7 @@ class Options:
 
     schedules: int = field(default=500, validator=[instance_of(int), ge(1)])
     seed: int | None = None
-    clock: str = field(default="choose", validator=in_(("choose", "jump")))
+    clock: str | float = field(default="choose", validator=lambda _i, _a, clock: lag_of(clock))
     backend: str = field(default="greenlet", validator=in_(tuple(BACKENDS)))
     minimise: bool = True
 

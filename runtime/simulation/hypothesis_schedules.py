@@ -73,7 +73,7 @@ class Forced:
         self.given: list[Schedule] = []
         self._token = token
 
-    def make(self, *, clock: str, backend: str) -> Schedule:
+    def make(self, *, clock: str | float, backend: str) -> Schedule:
         """A replay, for the next example."""
         schedule = _NotingSchedule.replay(self._token, clock=clock, backend=backend)
         self.given.append(schedule)
@@ -97,7 +97,7 @@ class Forced:
 def schedules(
     *,
     modes: Sequence[str] = HYPOTHESIS_MODES,
-    clock: str = "choose",
+    clock: str | float = "choose",
     backend: str = "greenlet",
 ) -> SearchStrategy[Schedule]:
     """A strategy: schedules whose every choice Hypothesis makes, plain ones first.
@@ -108,8 +108,7 @@ def schedules(
     Args:
         modes: Which ways of choosing may be drawn, by their names in `choosers.MODES`. The first
             is the one to which Hypothesis shrinks; one that is there twice is drawn twice as often.
-        clock: ``"choose"``: a timer may also fire while tasks can run, which is as if these were
-            slow. ``"jump"``: time moves only when nothing can run.
+        clock: ``"choose"``, ``"jump"`` or seconds, see `Schedule`.
         backend: ``"greenlet"``, or ``"threads"`` for real threads that take turns.
 
     Raises:

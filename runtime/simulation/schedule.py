@@ -9,17 +9,35 @@ from typing import TYPE_CHECKING, Self
 from runtime.simulation.choosers import Draws, Plain, portfolio
 from runtime.simulation.tasks import SimTask
 from runtime.simulation.tokens import Recording, decode, encode
-from runtime.simulation.world import CLOCK, Deviation, World
+from runtime.simulation.world import CLOCK, LAG, Deviation, World
 
 if TYPE_CHECKING:
     from runtime.simulation.world import Chooser
 
-__all__ = ["SEEDED_MODES", "Replay", "Schedule"]
+__all__ = ["SEEDED_MODES", "Replay", "Schedule", "lag_of"]
 
 SEEDED_MODES = (
     *("few", "few", "few", "uniform", "uniform", "uniform", "uniform"),
     *("pct-2", "pct-3", "pct-3", "clock", "still", "starve", "starve"),
 )
+
+
+def lag_of(clock: str | float) -> float:
+    """How many virtual seconds may pass while something can run.
+
+    Raises:
+        ValueError: *clock* is none of those that `Schedule` names.
+    """
+    if clock == "choose":
+        return LAG
+    if clock == "jump":
+        return 0.0
+    if isinstance(clock, int | float) and not isinstance(clock, bool) and clock >= 0:
+        return float(clock)
+    message = (
+        f"clock={clock!r}: it is 'choose', 'jump', or a number of seconds that is not negative"
+    )
+    raise ValueError(message)
 
 
 class Replay:
@@ -64,7 +82,9 @@ class Schedule:
         choosers: Called for each simulation: makes its choices.
         description: How such a schedule is made, as an expression.
         clock: ``"choose"``: a timer may also fire while tasks can run, which is as if these were
-            slow. ``"jump"``: time moves only when nothing can run.
+            slow, by 5 virtual seconds in all at most; so a timeout beyond that means what it says.
+            A number: the same with so many seconds, ``math.inf`` without a limit. ``"jump"``: time
+            moves only when nothing can run.
         backend: ``"greenlet"``, or ``"threads"`` for real threads that take turns.
         expected: What its run was when it was recorded, if that is known.
     """
@@ -74,10 +94,11 @@ class Schedule:
         choosers: Callable[[], Chooser],
         description: str,
         *,
-        clock: str = "choose",
+        clock: str | float = "choose",
         backend: str = "greenlet",
         expected: list[Recording] | None = None,
     ) -> None:
+        lag_of(clock)
         self.clock = clock
         self.backend = backend
         self.worlds: list[World] = []  # of simulations that are over, in their order
@@ -86,7 +107,7 @@ class Schedule:
         self._expected = expected
 
     @classmethod
-    def plain(cls, *, clock: str = "choose", backend: str = "greenlet") -> Self:
+    def plain(cls, *, clock: str | float = "choose", backend: str = "greenlet") -> Self:
         """The undisturbed order: each task runs for as long as it can."""
         return cls(Plain, "Schedule.plain()", clock=clock, backend=backend)
 
@@ -97,7 +118,7 @@ class Schedule:
         *,
         modes: Sequence[str] = SEEDED_MODES,
         length: int | None = None,
-        clock: str = "choose",
+        clock: str | float = "choose",
         backend: str = "greenlet",
     ) -> Self:
         """One of the portfolio, the same for the same seed and code.
@@ -127,7 +148,7 @@ class Schedule:
         *,
         modes: Sequence[str] = SEEDED_MODES,
         length: int | None = None,
-        clock: str = "choose",
+        clock: str | float = "choose",
         backend: str = "greenlet",
     ) -> Self:
         """One of the portfolio, from a ``Random`` or what looks like one."""
@@ -139,7 +160,9 @@ class Schedule:
         )
 
     @classmethod
-    def replay(cls, token: str, *, clock: str = "choose", backend: str = "greenlet") -> Self:
+    def replay(
+        cls, token: str, *, clock: str | float = "choose", backend: str = "greenlet"
+    ) -> Self:
         """The schedule of a token, as far as the code still takes the same way.
 
         `difference` tells afterwards whether it did.
@@ -162,7 +185,7 @@ class Schedule:
         cls,
         worlds: Sequence[Sequence[Deviation]],
         *,
-        clock: str = "choose",
+        clock: str | float = "choose",
         backend: str = "greenlet",
     ) -> Self:
         """The plain order but for the given choices, for each simulation in turn."""

@@ -7,12 +7,10 @@ from types import TracebackType
 from typing import Self
 
 from runtime.simulation.patches.loop import Adoption, SimLoop
-from runtime.simulation.schedule import Schedule
+from runtime.simulation.schedule import Schedule, lag_of
 from runtime.simulation.world import MAX_STEPS, World
 
 __all__ = ["Simulation"]
-
-_CLOCKS = {"choose": False, "jump": True}
 
 
 class Simulation:
@@ -23,7 +21,8 @@ class Simulation:
 
     Args:
         schedule: Makes the choices; the plain order if it is left out.
-        clock: ``"choose"`` or ``"jump"``, see `Schedule`; the schedule's own if it is left out.
+        clock: ``"choose"``, ``"jump"`` or seconds, see `Schedule`; the schedule's own if it is
+            left out.
         backend: ``"greenlet"`` or ``"threads"``; the schedule's own if it is left out.
         max_steps: How many choices it may take.
 
@@ -36,19 +35,16 @@ class Simulation:
         self,
         schedule: Schedule | None = None,
         *,
-        clock: str | None = None,
+        clock: str | float | None = None,
         backend: str | None = None,
         max_steps: int = MAX_STEPS,
     ) -> None:
         self.schedule = Schedule.plain() if schedule is None else schedule
         clock = self.schedule.clock if clock is None else clock
-        if clock not in _CLOCKS:
-            known = " or ".join(repr(each) for each in _CLOCKS)
-            message = f"clock={clock!r}: it is {known}"
-            raise ValueError(message)
         self.world = World(
             self.schedule.chooser(),
-            jump=_CLOCKS[clock],
+            jump=clock == "jump",
+            lag=lag_of(clock),
             backend=self.schedule.backend if backend is None else backend,
             max_steps=max_steps,
         )
@@ -74,8 +70,8 @@ class Simulation:
         finally:
             self.schedule.finished(self.world)
         error = self.world.take_error()
-        if error is not None and raised is None:
-            raise error
+        if error is not None and (raised is None or isinstance(raised, KeyboardInterrupt)):
+            raise error from None
 
     async def __aenter__(self) -> Self:
         self.__enter__()

@@ -13,10 +13,12 @@ if TYPE_CHECKING:
     import threading
     from asyncio import AbstractEventLoop
 
+    from runtime.simulation.processes import SimChild
+
 __all__ = ["SimTask", "TaskKilled", "TaskState"]
 
 
-class TaskKilled(BaseException):  # noqa: N818 - it is no error of the code that it ends
+class TaskKilled(BaseException):
     """Ends a task that is left over when its simulation ends. Never catch it."""
 
 
@@ -45,6 +47,7 @@ class SimTask:
         "killed",
         "loop",
         "name",
+        "process",
         "state",
         "step",
         "thread",
@@ -66,8 +69,14 @@ class SimTask:
         self.state = TaskState.READY
         self.step = 0  # switch points that it has passed
         self.visits = 0  # choices that were made at this step
+        self.process: SimChild | None = None  # that it stands for
         self.thread: threading.Thread | None = None  # whose start() made it
         self.waiting_for: str | Callable[[], str] = ""  # while it is blocked, for reports
+
+    @property
+    def over(self) -> bool:
+        """Whether it has ended."""
+        return self.state is TaskState.OVER
 
     def describe_wait(self) -> str:
         """What it is blocked on, in words."""

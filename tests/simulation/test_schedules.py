@@ -227,7 +227,7 @@ def test_a_simulation_can_take_over_a_running_event_loop() -> None:
 
 
 def test_an_unknown_clock_or_back_end_is_refused() -> None:
-    with pytest.raises(ValueError, match="clock='sun': it is 'choose' or 'jump'"):
+    with pytest.raises(ValueError, match="clock='sun': it is 'choose', 'jump'"):
         Simulation(clock="sun")
     with pytest.raises(ValueError, match="backend='steam'"):
         Simulation(backend="steam")

@@ -7,7 +7,9 @@ import _threading_local
 import asyncio
 import asyncio.events
 import concurrent.futures.thread
+import os
 import queue
+import sys
 import threading
 import time
 from types import ModuleType
@@ -20,7 +22,7 @@ import runtime.scope
 import runtime.subscriptions
 from actors.system.parking import ThreadHooks
 from runtime.simulation.here import real_ident, task_ident, worlds
-from runtime.simulation.patches import loop, threads, times
+from runtime.simulation.patches import loop, processes, threads, times
 from runtime.simulation.patches.locks import Lock
 
 __all__ = ["REAL", "install"]
@@ -32,7 +34,7 @@ class _Hooks:
     """Stands for ``parking``'s thread-local: a task's hooks are its own."""
 
     def __init__(self, real: Any) -> None:
-        object.__setattr__(self, "_real", real)
+        self._real = real
 
     @property
     def hooks(self) -> ThreadHooks:
@@ -63,6 +65,9 @@ def install() -> None:
     _install_threading()
     _replace(asyncio.events, "new_event_loop", loop.new_event_loop)
     _replace(asyncio, "new_event_loop", loop.new_event_loop)
+    _replace(os, "getpid", processes.getpid)
+    _replace(os, "_exit", processes.exit_)
+    _replace(sys, "_current_frames", processes.current_frames)
     # What the library itself has bound, for speed.
     _replace(actors.attempt, "get_ident", task_ident)
     _replace(runtime.places, "get_ident", task_ident)

@@ -1,0 +1,87 @@
+"""Plays a plan under a schedule on the production actors, and keeps what could be seen of it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from attrs import define
+from hypothesis import note
+
+from runtime.simulation import SimulatedRuntime
+from runtime.simulation.planned import Kind, Record, Step, Told, planned_actions, run_plan
+from runtime.simulation.plans import FanOutPlan, Fault, Path, Plan
+
+__all__ = ["Run", "play", "still_there"]
+
+
+@define(eq=False)
+class Run:
+    """What was seen of one run of a plan."""
+
+    plan: Plan
+    record: Record
+    answer: Told  # what the root came to
+    events: list[Any]
+    stats: Any
+    left: list[str]  # what was still there after the close
+    strict_time: bool  # time moved only when nothing could run
+    faults: Sequence[Fault]
+
+    def fan_out(self, path: Path) -> FanOutPlan:
+        """The fan-out of the plan at *path*."""
+        plan = self.plan
+        for index in path:
+            assert isinstance(plan, FanOutPlan)
+            plan = plan.children[index]
+        assert isinstance(plan, FanOutPlan)
+        return plan
+
+    def groups(self) -> dict[str, Step]:
+        """Each group, and the step of its emit."""
+        return {step.group_id: step for step in self.record.of(Kind.EMITS)}
+
+
+def play(
+    plan: Plan,
+    schedule: Any,
+    *,
+    faults: Sequence[Fault] = (),
+    workers: int = 4,
+    strict_time: bool = False,
+    timeout: float | None = None,
+    watched: bool = True,
+    listens: bool = True,
+) -> Run:
+    """Run *plan* to its end, and the runtime to its close."""
+    record, events = Record(watched=watched), []
+    runtime = SimulatedRuntime(
+        planned_actions(record),
+        schedule,
+        workers=workers,
+        clock="jump" if strict_time else "choose",
+    )
+    with runtime:
+        if listens:
+            runtime.subscribe(events.append)
+        answer = run_plan(runtime, plan, record, faults=faults, timeout=timeout)
+        runtime.close()
+        left = still_there(runtime)
+    note(f"the root came to {answer}")
+    return Run(plan, record, answer, events, runtime.stats(), left, strict_time, faults)
+
+
+def still_there(runtime: Any) -> list[str]:
+    """What of a closed runtime is left in its simulation: tasks, timers, actors, groups."""
+    world = runtime._world
+    world.jump = True
+    time.sleep(HOUR)  # all that can run does, and every timer that was forgotten fires
+    tasks = [repr(task) for task in world.tasks]
+    actors = [repr(ref) for ref in runtime._environment.system._refs]
+    timers = [f"timer at {when}" for when, _order, alarm in world._alarms if alarm.live]
+    groups = [f"group {name}" for name in runtime._groups]
+    return tasks + actors + timers + groups
+
+
+HOUR = 3 * 3600.0
