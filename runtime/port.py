@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
 
@@ -150,16 +150,21 @@ class RuntimePort:
     ) -> Future[str]:
         """Open a group of *parent* and draw its children as there is room."""
         attempt = self._attempt_of(parent)
-        reply = self._emit(attempt, (), (), policy, lazy=True)
+        found: list[GroupEntry] = []
+
+        def find(opened: Future[str]) -> None:
+            # In the turn that opens it: a cancel may have it forgotten before this code goes on,
+            # and then the source still has to be closed.
+            if error_of(opened) is None:
+                found.append(self._groups[opened.get()])
+
+        reply = self._emit(attempt, (), (), policy, lazy=True, opened=find)
         variables = contextvars.copy_context()
         loop = asyncio.get_running_loop() if source.in_task else None
 
         def begin(opened: Future[str]) -> None:
-            if error_of(opened) is None:
-                group_id = opened.get()
-                group = self._groups.get(group_id)
-                if group is not None:  # else its emitter has ended meanwhile
-                    self._feeders.start(group, group_id, source, variables, loop)
+            for group in found:
+                self._feeders.start(group, opened.get(), source, variables, loop)
 
         reply.add_done_callback(begin)
         return reply
@@ -172,8 +177,11 @@ class RuntimePort:
         policy: GroupPolicy,
         *,
         lazy: bool,
+        opened: Callable[[Future[str]], object] | None = None,
     ) -> Future[str]:
         reply: PromptReply[str] = PromptReply(lambda: attempt_over(attempt.execution_id))
+        if opened is not None:
+            reply.add_done_callback(opened)
         variables = contextvars.copy_context()
         ask(attempt.ref, Emit(attempt.number, children, actions, policy, variables, lazy, reply))
         return reply

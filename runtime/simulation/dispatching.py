@@ -165,7 +165,9 @@ class SimTurns(CallingThreadDispatcher):
                     jobs.popleft()()
                 except TaskKilled:
                     raise
-                except BaseException:  # the caller only sent a message
+                except BaseException as error:  # the caller only sent a message
+                    if error is world.fatal:
+                        raise
                     _logger.exception("A job of %r failed", self)
         finally:
             task.in_turn = False

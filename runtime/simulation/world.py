@@ -16,6 +16,7 @@ from typing import Protocol
 from actors.system.parking import ThreadHooks
 from orchestrator.ids import replace_id_source
 from runtime.simulation.backends import make_backend
+from runtime.simulation.choosers import Plain
 from runtime.simulation.errors import (
     SimulationDeadlockError,
     SimulationError,
@@ -113,6 +114,7 @@ class World:
         self._idents = count(FIRST_IDENT)
         self._kinds: dict[str, int] = {}
         self._error: BaseException | None = None  # to be raised in main
+        self.fatal: BaseException | None = None  # it was raised in main: nobody may swallow it
         self._foreign: str | None = None
         self._ids = count(1)
         self._previous_ids: Callable[[], str] | None = None
@@ -322,14 +324,19 @@ class World:
         try:
             choice = self.chooser.choose(task, options, clock)
         except BaseException as error:  # noqa: BLE001 - Hypothesis ends an example so
-            self.fail(error)
-            return 0
+            return self._chooser_failed(error)
         if choice != 0:
             chosen = CLOCK if choice == len(options) else options[choice].name
             self.deviations.append((task.name, task.step, task.visits, chosen))
             self.preemptions += runnable and choice < len(options)
         task.visits += 1
         return choice
+
+    def _chooser_failed(self, error: BaseException) -> int:
+        """It is not asked again: what is left of the simulation goes the plain way."""
+        self.chooser = Plain()
+        self.fail(error)
+        return 0
 
     def decide(self, what: str, options: int) -> int:
         """Let the chooser decide something for the calling task; 0 is the plain answer."""
@@ -338,8 +345,7 @@ class World:
         try:
             choice = self.chooser.decide(task, what, options)
         except BaseException as error:  # noqa: BLE001 - likewise
-            self.fail(error)
-            return 0
+            return self._chooser_failed(error)
         if choice != 0:
             self.deviations.append((task.name, task.step, task.visits, f"{what}={choice}"))
         task.visits += 1
@@ -358,6 +364,7 @@ class World:
             raise TaskKilled
         if task is self.main and self._error is not None:
             error, self._error = self._error, None
+            self.fatal = error
             raise error
 
     def _switch(self, to: SimTask) -> None:
