@@ -170,6 +170,11 @@ class CorrelationGroupActor(ProtocolActor):
         if self._fan_in.decided:
             self._progress()
 
+    @property
+    def result(self) -> GroupResult | None:
+        """What it has decided, once it has; for whoever watches its turns."""
+        return self._fan_in.result
+
     def _on_child_finished(self, message: ChildFinished) -> None:
         if not self._fan_in.is_out(message.index):
             return  # a second report changes nothing

@@ -101,6 +101,11 @@ class ExecutionRecord(ProtocolActor):
             own = environment.clock.now() + emission.own_timeout
             self._deadline = own if self._deadline is None else min(own, self._deadline)
 
+    @property
+    def execution_id(self) -> str:
+        """Whose actor it is."""
+        return self._given.id
+
     def view(self) -> Execution:
         """The execution as it is now."""
         if self._final is not None:

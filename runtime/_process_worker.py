@@ -127,7 +127,7 @@ def _serve(connection: Connection) -> None:
         connection.send_bytes(READY)
         while request := connection.recv_bytes():
             # No name keeps the request, the result or the answer while this process is idle.
-            connection.send_bytes(_answer(request))
+            connection.send_bytes(answer_request(request))
             del request
 
 
@@ -139,7 +139,8 @@ def _end_with_the_parent() -> None:
         os._exit(1)
 
 
-def _answer(request: bytes) -> memoryview:
+def answer_request(request: bytes) -> memoryview:
+    """Run the call that *request* holds; what it came to, for `opened`."""
     try:
         function, args, kwargs = pickle.loads(request)  # noqa: S301 - our own parent wrote it
     except BaseException as error:  # noqa: BLE001 - it imports modules, which may do anything

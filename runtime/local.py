@@ -34,11 +34,12 @@ from orchestrator.ids import new_id
 from orchestrator.registry import Action, ActionRegistry
 from orchestrator.texts import excerpt
 from orchestrator.values import Execution, ExecutionState
+from runtime.checked import CheckedRuntime
 from runtime.closing import DRAIN, Closing, Drained, closed_error
 from runtime.handle import Handle
 from runtime.loops import Loops
 from runtime.places import Places
-from runtime.port import RuntimePort, error_of
+from runtime.port import error_of
 from runtime.preparing import Preparing
 from runtime.processes import ProcessHost
 from runtime.scope import Scope
@@ -63,7 +64,7 @@ class Machinery:
     random: Callable[[], float]  # for the jitter of retries
 
 
-class LocalRuntime(RuntimePort):
+class LocalRuntime(CheckedRuntime):
     """Executions in this process: blocking actions on worker threads, async ones on a loop.
 
     ``with LocalRuntime(actions) as runtime`` for blocking code; ``async with`` runs async actions
@@ -312,6 +313,7 @@ class LocalRuntime(RuntimePort):
             pass
         self._closed = True
         self._closing.shut_down(deadline, seconds)
+        self._end_check(self._closing.stats)
 
     async def aclose(self, timeout: float | None = None, *, cancel: bool = False) -> None:
         """As `close`, awaited: the event loop stays free."""
@@ -340,6 +342,7 @@ class LocalRuntime(RuntimePort):
             await asyncio.sleep(_RETRY)
         await over
         thread.join()  # it has nothing left to do
+        self._end_check(self._closing.stats)
 
     def _begin_close(self, seconds: float | None) -> float | None:
         self._check_fork()

@@ -143,31 +143,23 @@ class RuntimePort:
         """Queue *children* as one group of *parent*, whose code must be calling."""
         attempt = self._attempt_of(parent)
         ready, actions = self._preparing.children(children)
-        return self._emit(attempt, ready, actions, policy, lazy=False)
+        return self._emit(attempt, ready, actions, policy)
 
     def emit_lazily(
         self, parent: Execution, source: ChildSource, policy: GroupPolicy
     ) -> Future[str]:
         """Open a group of *parent* and draw its children as there is room."""
         attempt = self._attempt_of(parent)
-        found: list[GroupEntry] = []
-
-        def find(opened: Future[str]) -> None:
-            # In the turn that opens it: a cancel may have it forgotten before this code goes on,
-            # and then the source still has to be closed.
-            if error_of(opened) is None:
-                found.append(self._groups[opened.get()])
-
-        reply = self._emit(attempt, (), (), policy, lazy=True, opened=find)
         variables = contextvars.copy_context()
         loop = asyncio.get_running_loop() if source.in_task else None
 
         def begin(opened: Future[str]) -> None:
-            for group in found:
-                self._feeders.start(group, opened.get(), source, variables, loop)
+            if error_of(opened) is None:
+                group_id = opened.get()
+                group = self._groups[group_id]  # in its emitter's turn, it can't be forgotten yet
+                self._feeders.start(group, group_id, source, variables, loop)
 
-        reply.add_done_callback(begin)
-        return reply
+        return self._emit(attempt, (), (), policy, on_open=begin)
 
     def _emit(
         self,
@@ -176,12 +168,13 @@ class RuntimePort:
         actions: Sequence[Action],
         policy: GroupPolicy,
         *,
-        lazy: bool,
-        opened: Callable[[Future[str]], object] | None = None,
+        on_open: Callable[[Future[str]], object] | None = None,
     ) -> Future[str]:
+        """Ask for a group; a lazy one has an *on_open*, called before anyone can forget it."""
         reply: PromptReply[str] = PromptReply(lambda: attempt_over(attempt.execution_id))
-        if opened is not None:
-            reply.add_done_callback(opened)
+        lazy = on_open is not None
+        if on_open is not None:
+            reply.add_done_callback(on_open)
         variables = contextvars.copy_context()
         ask(attempt.ref, Emit(attempt.number, children, actions, policy, variables, lazy, reply))
         return reply

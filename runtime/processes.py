@@ -275,7 +275,7 @@ class ProcessHost:
         try:
             return self._idle.pop(), True
         except IndexError:
-            child = Child()
+            child = self._make_child()
         try:
             child.start()
         except BaseException as error:
@@ -285,6 +285,9 @@ class ProcessHost:
             raise
         self._children[child] = None
         return child, False
+
+    def _make_child(self) -> Child:
+        return Child()
 
     def _ask(self, child: Child, request: bytes, name: str, control: ProcessCall) -> bytes | None:
         """The answer; ``None`` where the process is gone, and then it has been joined."""

@@ -6,13 +6,13 @@ a time; the same schedules run on both, so each checks the other.
 
 from __future__ import annotations
 
-import sys
 from _thread import allocate_lock, get_ident, start_new_thread
 from collections.abc import Callable
 from types import FrameType
 from typing import Any, Protocol
 
 from runtime.simulation.here import worlds
+from runtime.simulation.patches.processes import real_current_frames
 from runtime.simulation.tasks import SimTask
 
 __all__ = ["BACKENDS", "BatonBackend", "GreenletBackend", "SwitchBackend", "make_backend"]
@@ -43,7 +43,12 @@ class SwitchBackend(Protocol):
 
 
 class GreenletBackend:
-    """Tasks are greenlets of the calling thread."""
+    """Tasks are greenlets of the calling thread.
+
+    A greenlet begins with the recursion depth of the one that first switches to it. So a *starter*
+    with a shallow stack does that for all of them, or a chain of tasks that start each other would
+    run out of it.
+    """
 
     def __init__(self) -> None:
         try:
@@ -58,27 +63,45 @@ class GreenletBackend:
         self._greenlet = greenlet.greenlet
         self._current = greenlet.getcurrent
         self._main: Any = None
+        self._starter: Any = None
+        self._starting: Any = None
 
     def adopt(self, main: SimTask) -> None:
         main.handle = self._main = self._current()
+        self._starter = self._greenlet(self._start_them, self._main)
+        self._starter.switch()
+
+    def _start_them(self) -> None:
+        self._main.switch()
+        while (starting := self._starting) is not None:
+            self._starting = None
+            starting.switch()
 
     def make(self, task: SimTask, body: Callable[[SimTask], SimTask]) -> None:
-        def run(*_arguments: object) -> None:
+        def run() -> None:
             following = body(task)
             # A greenlet that ends passes control to its parent.
-            task.handle.parent = following.handle
+            task.handle.parent = self._way_to(following)
 
         task.handle = self._greenlet(run, self._main)  # all below main: parents make no cycle
 
     def switch(self, leaving: SimTask, to: SimTask) -> None:  # noqa: ARG002 - the protocol's
-        to.handle.switch()
+        self._way_to(to).switch()
+
+    def _way_to(self, task: SimTask) -> Any:
+        handle = task.handle
+        if handle:  # it has begun
+            return handle
+        self._starting = handle
+        return self._starter
 
     def frame(self, task: SimTask) -> FrameType | None:
         frame: FrameType | None = task.handle.gr_frame
         return frame
 
     def release(self) -> None:
-        """Nothing is held."""
+        self._starting = None
+        self._starter.switch()  # which ends it
 
 
 class _Baton:
@@ -122,7 +145,7 @@ class BatonBackend:
         leaving.handle.lock.acquire()
 
     def frame(self, task: SimTask) -> FrameType | None:
-        return sys._current_frames().get(task.handle.ident)  # noqa: SLF001 - the way to it
+        return real_current_frames().get(task.handle.ident)
 
     def release(self) -> None:
         """Nothing is held: each thread ends when its task does."""

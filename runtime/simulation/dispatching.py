@@ -26,7 +26,8 @@ __all__ = ["SimDispatcher", "SimSystem", "SimTurns"]
 _logger = logging.getLogger("actors.system")
 _NOTHING: AbstractContextManager[None] = nullcontext()
 
-Listener: TypeAlias = Callable[[Any, Any], object]  # called with an actor and its next message
+# Called with an actor and its next message; it may return what to call with the actor after it.
+Listener: TypeAlias = Callable[[Any, Any], Callable[[Any], object] | None]
 
 
 class SimDispatcher(Dispatcher):
@@ -39,7 +40,7 @@ class SimDispatcher(Dispatcher):
         self.name = "simulated"
         self.workers = None
         self._world = world
-        self._idle: list[_SimWorker] = []
+        self._free: list[_SimWorker] = []
         self._busy: dict[SimTask, None] = {}
         self._waiting: list[SimTask] = []  # for the end of all jobs
         self._over = False
@@ -49,8 +50,8 @@ class SimDispatcher(Dispatcher):
         if self._over:
             message = "the dispatcher has been shut down and takes no more jobs"
             raise RuntimeError(message)
-        if self._idle:
-            worker = self._idle.pop()
+        if self._free:
+            worker = self._free.pop()
             worker.job = job
             self._busy[worker.task] = None
             self._world.make_ready(worker.task)
@@ -88,8 +89,8 @@ class SimDispatcher(Dispatcher):
             world.wait(left, "the end of the runtime's workers")
             if me in self._waiting:
                 self._waiting.remove(me)
-        while self._idle:
-            worker = self._idle.pop()
+        while self._free:
+            worker = self._free.pop()
             worker.job = None
             world.make_ready(worker.task)  # to end
         return True
@@ -99,7 +100,7 @@ class SimDispatcher(Dispatcher):
         del self._busy[worker.task]
         worker.job = None
         if not self._over:
-            self._idle.append(worker)
+            self._free.append(worker)
         waiting, self._waiting = self._waiting, []
         for task in waiting:
             self._world.make_ready(task)
@@ -165,9 +166,7 @@ class SimTurns(CallingThreadDispatcher):
                     jobs.popleft()()
                 except TaskKilled:
                     raise
-                except BaseException as error:  # the caller only sent a message
-                    if error is world.fatal:
-                        raise
+                except BaseException:  # the caller only sent a message
                     _logger.exception("A job of %r failed", self)
         finally:
             task.in_turn = False
@@ -205,7 +204,9 @@ class SimSystem(ActorSystem):
         if actor is not None:
             # On the instance, so that the actor's class is the one of production.
             actor._actor_receive = functools.partial(  # noqa: SLF001
-                self._deliver, actor, actor._actor_receive  # noqa: SLF001
+                self._deliver,
+                actor,
+                actor._actor_receive,  # noqa: SLF001
             )
         return home
 
@@ -219,5 +220,9 @@ class SimSystem(ActorSystem):
         world = self._world
         if world.entered and current_world() is world:
             world.pause()
-            self._listener(actor, message)
-        receive(message, reply)
+            after = self._listener(actor, message)
+            receive(message, reply)
+            if after is not None:
+                after(actor)
+        else:
+            receive(message, reply)

@@ -7,6 +7,7 @@ from attrs import define
 from orchestrator.errors import OrchestratorError
 
 __all__ = [
+    "NotDeterministicError",
     "ReplayError",
     "SimulationDeadlockError",
     "SimulationError",
@@ -54,3 +55,7 @@ class UncontrolledError(SimulationError):
 
 class ReplayError(SimulationError):
     """A token can't be read, or was made for other code than that which runs now."""
+
+
+class NotDeterministicError(SimulationError):
+    """The same choices led to something else: not everything that matters is in the simulation."""

@@ -7,6 +7,7 @@ import threading
 from typing import TYPE_CHECKING
 
 from actors.system.parking import Parker
+from runtime.simulation.facts import WAKE_UP
 from runtime.simulation.here import real_ident, worlds
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ class SimParker(Parker):
         world = self._world
         self._task = world.current
         try:
-            world.wait(timeout, "a wake-up")
+            world.wait(timeout, WAKE_UP)
         finally:
             self._task = None
         permit, self._permit = self._permit, False

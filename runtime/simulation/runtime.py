@@ -1,79 +1,161 @@
-"""The runtime of a simulation."""
+"""The runtime of a simulation: the local one, with the parts that move it exchanged."""
 
 from __future__ import annotations
 
-import asyncio
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
-from actors.environment import Publisher
+from orchestrator.errors import RuntimeClosedError
 from orchestrator.registry import ActionRegistry
-from runtime.local import LocalRuntime, Machinery
-from runtime.processes import ProcessHost
+from runtime.local import Machinery
 from runtime.simulation.clock import VirtualClock
 from runtime.simulation.dispatching import SimDispatcher, SimSystem, SimTurns
 from runtime.simulation.errors import SimulationError
+from runtime.simulation.faults import FaultInjector, Faults
 from runtime.simulation.here import current_world
-from runtime.simulation.patches.loop import Adoption, SimLoop
-from runtime.simulation.world import World
+from runtime.simulation.processes import SimProcessHost
+from runtime.simulation.schedule import Schedule
+from runtime.simulation.simulation import Simulation
+from runtime.simulation.watching import WatchedRuntime
+from runtime.simulation.world import MAX_STEPS, World
 
 __all__ = ["SimulatedRuntime"]
 
+_JITTER = 997  # answers that a schedule has for the share of a retry's jitter
 
-class SimulatedRuntime(LocalRuntime):
-    """draft."""
 
-    def __init__(self, actions: ActionRegistry, schedule: Any = None, *, workers: int | None = None, clock: str = "choose", backend: str = "greenlet") -> None:
+class SimulatedRuntime(WatchedRuntime):
+    """A `LocalRuntime` in virtual time, of which a schedule decides everything that can differ.
+
+    The rules, the actors and their messages are those of production. The code of its ``with``
+    block, and every thread and action below it, runs one at a time; who goes on at each switch
+    point, and when time passes, is the schedule's to say. Outside the block it can't be used.
+
+    Made inside a `Simulation`, or in the block of another simulated runtime, it joins that.
+
+    Args:
+        actions: The actions that can be run.
+        schedule: Makes the choices; the plain order if it is left out. One that is joined has its
+            own already.
+        workers: As for `LocalRuntime`; 4 by default, on every machine.
+        clock: ``"choose"``, ``"jump"`` or seconds, see `Schedule`; by default the schedule's own.
+        backend: ``"greenlet"`` or ``"threads"``; the schedule's own if it is left out.
+        max_steps: How many choices one simulation may take.
+        faults: What may go wrong in the actions, drawn like every other choice; by default nothing.
+        check: Check the invariants of the runtime while it runs; a violation is raised at its end.
+
+    Raises:
+        SimulationDeadlockError: nothing can run any more; raised where the block waits.
+        SimulationOverrunError: it is not over after *max_steps*; likewise.
+        UncontrolledError: the code under test uses what can't be controlled; the text names it.
+        InvariantViolation: the runtime itself has broken a promise; at the end of the block.
+        TypeError, ValueError: a wrong argument.
+        ImportError: the back end needs a package that is not installed.
+    """
+
+    def __init__(
+        self,
+        actions: ActionRegistry,
+        schedule: Schedule | None = None,
+        *,
+        workers: int | None = None,
+        clock: str | float | None = None,
+        backend: str | None = None,
+        max_steps: int = MAX_STEPS,
+        faults: Faults | None = None,
+        check: bool = True,
+    ) -> None:
         world = current_world()
-        self._owns_world = world is None
-        self._world = world or World(schedule.chooser(), jump=clock == "jump", backend=backend)
-        self._adoption: Adoption | None = None
-        self.seen: list[Any] = []
-        super().__init__(actions, workers if workers is not None else 4)
-        self._world.on_leave.append(self._note_left)
+        self._simulation: Simulation | None = None
+        if world is None:
+            self._simulation = Simulation(
+                schedule, clock=clock, backend=backend, max_steps=max_steps
+            )
+            world = self._simulation.world
+        elif schedule is not None:
+            message = (
+                "this code runs in a simulation already, which has a schedule; leave schedule= out,"
+                " and this runtime joins it"
+            )
+            raise ValueError(message)
+        self._world: World = world
+        self._faults = faults
+        self.watch(world)
+        super().__init__(actions, 4 if workers is None else workers)
+        if faults is not None:
+            self._places.injector = FaultInjector(
+                faults, world, self.sleep, self.sleep_async, self.cancel_root
+            )
+        if check:
+            self.check_messages()
+        world.on_leave.append(self._note_left)
 
     def _note_left(self) -> None:
         """Nobody answers any more: what a garbage collection still closes must not ask and wait."""
         self._closed = True
 
-    def _make_machinery(self, name: str, workers: int) -> Machinery:
+    @property
+    def world(self) -> World:
+        """What it runs in: its virtual time, its story, what it has reached."""
+        return self._world
+
+    def _make_machinery(self, name: str, workers: int) -> Machinery:  # noqa: ARG002 - the base's
         world = self._world
         clock = VirtualClock(world)
-        dispatcher = SimDispatcher(world)
-        system = SimSystem(world, clock, SimTurns(world), name, self._on_message)
-        return Machinery(clock, dispatcher, system, ProcessHost(), lambda: 0.5)
+        system = SimSystem(world, clock, SimTurns(world), name, self._observer.on_message)
+        mortal = self._faults is not None and self._faults.process_deaths
+        processes = SimProcessHost(world, mortal=mortal)
+        return Machinery(clock, SimDispatcher(world), system, processes, self._draw_jitter)
 
-    def _on_message(self, actor: Any, message: Any) -> None:
-        self.seen.append((self._world.now, type(actor).__name__, type(message).__name__))
+    def _draw_jitter(self) -> float:
+        return self._world.decide("jitter", _JITTER) / _JITTER
+
+    def check(self) -> None:
+        """As `RuntimePort.check`; outside its block it is refused too."""
+        super().check()
+        if not self._world.entered:
+            message = (
+                "a simulated runtime works inside its block: write `with SimulatedRuntime(...) as"
+                " runtime:` and use it there"
+            )
+            raise RuntimeClosedError(message)
 
     def __enter__(self) -> Self:
-        if self._owns_world:
-            self._world.enter()
+        if self._simulation is not None:
+            self._simulation.__enter__()
         return super().__enter__()
 
-    def __exit__(self, kind: Any, raised: BaseException | None, traceback: TracebackType | None) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        raised: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
         try:
             super().__exit__(kind, raised, traceback)
         except SimulationError:
             if not isinstance(raised, SimulationError):
-                raise
+                raise  # else its own end is what could not be reached
         finally:
-            if self._owns_world:
-                self._world.leave()
+            if self._simulation is not None:
+                self._simulation.__exit__(kind, raised, traceback)
 
     async def __aenter__(self) -> Self:
-        if self._owns_world:
-            self._world.enter()
-        loop = asyncio.get_running_loop()
-        if not isinstance(loop, SimLoop):
-            self._adoption = Adoption(loop, self._world)
+        if self._simulation is not None:
+            await self._simulation.__aenter__()
         return await super().__aenter__()
 
-    async def __aexit__(self, kind: Any, raised: BaseException | None, traceback: TracebackType | None) -> None:
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        raised: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
         try:
             await super().__aexit__(kind, raised, traceback)
         finally:
-            if self._adoption is not None:
-                self._adoption.give_back()
-            if self._owns_world:
-                self._world.leave()
+            if self._simulation is not None:
+                await self._simulation.__aexit__(kind, raised, traceback)
+
+    def __repr__(self) -> str:
+        return f"<SimulatedRuntime with {self._workers} workers, at {self._world.now:.3f} s>"

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     import threading
     from asyncio import AbstractEventLoop
 
+    from runtime.simulation.processes import SimChild
+
 __all__ = ["SimTask", "TaskKilled", "TaskState"]
 
 
@@ -45,6 +47,7 @@ class SimTask:
         "killed",
         "loop",
         "name",
+        "process",
         "state",
         "step",
         "thread",
@@ -66,6 +69,7 @@ class SimTask:
         self.state = TaskState.READY
         self.step = 0  # switch points that it has passed
         self.visits = 0  # choices that were made at this step
+        self.process: SimChild | None = None  # that it stands for
         self.thread: threading.Thread | None = None  # whose start() made it
         self.waiting_for: str | Callable[[], str] = ""  # while it is blocked, for reports
 

@@ -8,13 +8,18 @@ which lets the earliest timer fire now. Time stands still otherwise, unless noth
 from __future__ import annotations
 
 import gc
+import math
+import sys
+from collections import Counter
 from collections.abc import Callable, Iterable
 from heapq import heappop, heappush
 from itertools import count
+from types import FrameType
 from typing import Protocol
 
 from actors.system.parking import ThreadHooks
 from orchestrator.ids import replace_id_source
+from runtime.observing import Fact
 from runtime.simulation.backends import make_backend
 from runtime.simulation.choosers import Plain
 from runtime.simulation.errors import (
@@ -23,18 +28,24 @@ from runtime.simulation.errors import (
     SimulationOverrunError,
     UncontrolledError,
 )
+from runtime.simulation.facts import BLOCKED, CHOICE, FAULT, OVER, SPAWNED, WAKE_UP, spot
+from runtime.simulation.guard import guard
 from runtime.simulation.here import real_ident, worlds
+from runtime.simulation.interrupts import Interrupts
 from runtime.simulation.loop_state import LoopState
-from runtime.simulation.patches.threads import forget_thread
 from runtime.simulation.parker import SimParker
+from runtime.simulation.patches.threads import forget_thread
+from runtime.simulation.reach import Reach, count_reach
 from runtime.simulation.stacks import where
 from runtime.simulation.tasks import SimTask, TaskKilled, TaskState
 
-__all__ = ["CLOCK", "Alarm", "Chooser", "Deviation", "World"]
+__all__ = ["CLOCK", "LAG", "Alarm", "Chooser", "Deviation", "World"]
 
 CLOCK = "clock!"  # the name of the choice that lets the earliest timer fire
 FIRST_IDENT = 1_000_001  # of tasks; far from what an operating system hands out
 MAX_STEPS = 1_000_000
+LAG = 5.0  # virtual seconds
+TICKS = 2.0**30  # in a virtual second: a little less than a nanosecond each
 
 Deviation = tuple[str, int, int, str]  # task, its step, which choice at that step, what was chosen
 
@@ -80,6 +91,7 @@ class World:
     Args:
         chooser: Makes the choices.
         jump: Let time move only when nothing can run.
+        lag: How many virtual seconds may pass, in all, while something can run.
         backend: ``"greenlet"`` or ``"threads"``.
         max_steps: How many choices it may take.
     """
@@ -89,17 +101,21 @@ class World:
         chooser: Chooser,
         *,
         jump: bool = False,
+        lag: float = LAG,
         backend: str = "greenlet",
         max_steps: int = MAX_STEPS,
     ) -> None:
         self.chooser = chooser
         self.now = 0.0  # virtual seconds
         self.jump = jump
+        self._lag = lag  # what is left of it
         self.max_steps = max_steps
         self.steps = 0  # choices made
         self.preemptions = 0  # choices that took a task off that could have gone on
         self.deviations: list[Deviation] = []  # from the plain order: enough to replay it all
         self.path: list[str] = []  # who ran, one name for each switch
+        self.runtimes = 0  # that were made in it
+        self.facts: list[Fact] = []  # what happened, for stories and for counting
         self.ready: list[SimTask] = []  # who can run beside the current one, in order of arrival
         self.main = SimTask(0, "main", _nothing)
         self.current = self.main
@@ -114,8 +130,9 @@ class World:
         self._idents = count(FIRST_IDENT)
         self._kinds: dict[str, int] = {}
         self._error: BaseException | None = None  # to be raised in main
-        self.fatal: BaseException | None = None  # it was raised in main: nobody may swallow it
         self._foreign: str | None = None
+        self._ending = False
+        self.blocked_for_real: UncontrolledError | None = None  # written by the guard
         self._ids = count(1)
         self._previous_ids: Callable[[], str] | None = None
         self._collects = False
@@ -137,6 +154,8 @@ class World:
         self._backend.adopt(self.main)
         worlds[ident] = self
         self.entered = True
+        self._interrupts = Interrupts(self)
+        guard.watch(self)
         self._previous_ids = replace_id_source(self._new_id)
         # A finaliser that a collection happens to run is a step that no schedule could repeat.
         self._collects = gc.isenabled()
@@ -152,6 +171,8 @@ class World:
             self._kill_all()
         finally:
             self.entered = False
+            guard.forget()
+            self._interrupts.give_back()
             self._backend.release()
             replace_id_source(self._previous_ids)
             del worlds[self.main.ident]
@@ -159,7 +180,7 @@ class World:
                 gc.enable()
 
     def _kill_all(self) -> None:
-        self.jump = True
+        self._ending = True
         self.ready.clear()
         for task in list(self.tasks):
             task.killed = True
@@ -196,6 +217,7 @@ class World:
         task = SimTask(next(self._idents), f"{kind}-{number}", function)
         task.hooks = self.hooks()
         self.tasks[task] = None
+        self.facts.append((SPAWNED, self.now, len(self.path), task.name))
         self._backend.make(task, self._run)
         if ready:
             self.ready.append(task)
@@ -216,7 +238,9 @@ class World:
         forget_thread(task)
         task.state = TaskState.OVER
         del self.tasks[task]
-        if task.killed:
+        if not task.killed:
+            self.facts.append((OVER, self.now, len(self.path), task.name))
+        if self._ending:
             following = self.main
         else:
             for joiner in task.joiners:
@@ -238,6 +262,16 @@ class World:
         """Raise *error* in the main task, ahead of everything else."""
         if self._error is None:
             self._error = error
+
+    def give_up(self, error: BaseException) -> None:
+        """The chooser can't go on: end in the plain order, and raise *error* in the main task."""
+        self.chooser = Plain()
+        self.fail(error)
+
+    def take_error(self) -> BaseException | None:
+        """What was still to be raised in the main task, once."""
+        error, self._error = self._error, None
+        return error
 
     # Switch points
 
@@ -266,6 +300,9 @@ class World:
             raise TaskKilled
         task.state = TaskState.BLOCKED
         task.waiting_for = waiting_for
+        if waiting_for and waiting_for != WAKE_UP:
+            place = spot(sys._getframe(1))  # noqa: SLF001 - the cheap way to it
+            self.facts.append((BLOCKED, self.now, len(self.path), task.name, waiting_for, place))
         following = self._choose(task, runnable=False)
         if following is not task:
             self._switch(following)
@@ -273,9 +310,7 @@ class World:
         if self._error is not None or task.killed:
             self._raise_in(task)
 
-    def wait(
-        self, seconds: float | None, waiting_for: str | Callable[[], str]
-    ) -> None:
+    def wait(self, seconds: float | None, waiting_for: str | Callable[[], str]) -> None:
         """`block`, for at most *seconds*; the caller looks for itself what ended it."""
         alarm = None if seconds is None else self.call_in(seconds, self._waker(self.current))
         try:
@@ -293,24 +328,26 @@ class World:
             if self._error is not None:
                 return self._take_main(task)
             ready = self.ready
-            clock = self._next_alarm() is not None
+            alarm = self._next_alarm()
             if runnable:
                 options = [task, *ready]
             elif ready:
                 options = ready
-            elif clock:
+            elif alarm is not None:
                 self._fire()  # nothing can run: time moves
                 continue
             else:
                 self.fail(self._deadlock())
                 continue
-            clock = clock and not self.jump
+            clock = alarm is not None and not self.jump and alarm.when - self.now <= self._lag
             if len(options) == 1 and not clock:
                 choice = 0
             else:
                 choice = self._ask(task, options, clock=clock, runnable=runnable)
                 if choice == len(options):
+                    before = self.now
                     self._fire()
+                    self._lag -= self.now - before
                     continue
             if runnable:
                 return task if choice == 0 else ready.pop(choice - 1)
@@ -323,20 +360,19 @@ class World:
             return 0
         try:
             choice = self.chooser.choose(task, options, clock)
-        except BaseException as error:  # noqa: BLE001 - Hypothesis ends an example so
-            return self._chooser_failed(error)
+        except BaseException as error:  # noqa: BLE001 - such as Hypothesis ending this example
+            self.give_up(error)
+            return 0
         if choice != 0:
             chosen = CLOCK if choice == len(options) else options[choice].name
             self.deviations.append((task.name, task.step, task.visits, chosen))
+            place = spot(sys._getframe(1))  # noqa: SLF001 - the cheap way to it
+            self.facts.append(
+                (CHOICE, self.now, len(self.path), task.name, chosen, runnable, place)
+            )
             self.preemptions += runnable and choice < len(options)
         task.visits += 1
         return choice
-
-    def _chooser_failed(self, error: BaseException) -> int:
-        """It is not asked again: what is left of the simulation goes the plain way."""
-        self.chooser = Plain()
-        self.fail(error)
-        return 0
 
     def decide(self, what: str, options: int) -> int:
         """Let the chooser decide something for the calling task; 0 is the plain answer."""
@@ -344,10 +380,13 @@ class World:
         self.steps += 1
         try:
             choice = self.chooser.decide(task, what, options)
-        except BaseException as error:  # noqa: BLE001 - likewise
-            return self._chooser_failed(error)
+        except BaseException as error:  # noqa: BLE001 - as above
+            self.give_up(error)
+            return 0
         if choice != 0:
             self.deviations.append((task.name, task.step, task.visits, f"{what}={choice}"))
+            place = spot(sys._getframe(1))  # noqa: SLF001
+            self.facts.append((FAULT, self.now, len(self.path), task.name, what, choice, place))
         task.visits += 1
         return choice
 
@@ -362,9 +401,9 @@ class World:
     def _raise_in(self, task: SimTask) -> None:
         if task.killed:
             raise TaskKilled
-        if task is self.main and self._error is not None:
+        if task is self.main and self._error is not None and not task.in_turn:
+            # Raised in an actor's turn, it would be taken for that actor's own failure.
             error, self._error = self._error, None
-            self.fatal = error
             raise error
 
     def _switch(self, to: SimTask) -> None:
@@ -380,6 +419,12 @@ class World:
             return UncontrolledError(self._foreign)
         return SimulationDeadlockError(tuple(self.describe_blocked()))
 
+    def frames(self) -> dict[int, FrameType]:
+        """Where each task that has no control stands, by its ident."""
+        others = (task for task in (self.main, *self.tasks) if task is not self.current)
+        found = ((task.ident, self._backend.frame(task)) for task in others)
+        return {ident: frame for ident, frame in found if frame is not None}
+
     def describe_blocked(self) -> Iterable[str]:
         """Each blocked task: its name, what it waits for, and where in the user's code."""
         for task in (self.main, *self.tasks):
@@ -391,9 +436,12 @@ class World:
 
     def call_at(self, when: float, fire: Callable[[], object]) -> Alarm:
         """Let *fire* be called at *when*, in virtual seconds, or a little later; never at once."""
+        if when == float("inf"):
+            return Alarm(when, fire)
+        # A binary fraction: differences of such times are exact, so no wait is ever too short.
+        when = math.ceil(when * TICKS) / TICKS
         alarm = Alarm(when, fire)
-        if when != float("inf"):
-            heappush(self._alarms, (when, next(self._order), alarm))
+        heappush(self._alarms, (when, next(self._order), alarm))
         return alarm
 
     def call_in(self, seconds: float, fire: Callable[[], object]) -> Alarm:
@@ -415,6 +463,13 @@ class World:
         alarm.live = False
         alarm.fire()
 
+    # What happened
+
+    @property
+    def reach(self) -> Counter[Reach]:
+        """How often this run has reached what tests mostly want to see; counted when asked."""
+        return count_reach(self.facts)
+
     # What comes from outside
 
     def note_foreign(self, what: str) -> None:
@@ -425,5 +480,3 @@ class World:
 
 def _nothing() -> None:
     """The main task runs no function: it is the code that has entered the world."""
-
-

@@ -2,16 +2,45 @@
 
 from __future__ import annotations
 
+import math
+import zlib
 from collections.abc import Callable, Iterator
+from random import Random
 from typing import Any
 
 import pytest
 
 from orchestrator import ActionRegistry
 from runtime import LocalRuntime
+from runtime.simulation import SimulatedRuntime
+from runtime.simulation.choosers import Uniform
+from runtime.simulation.world import World
 from tests.conformance.support import LIMIT, PLACES, Body, run_in, standard_actions
 
-KINDS: dict[str, Callable[..., Any]] = {"local": LocalRuntime}
+KINDS: dict[str, Callable[..., Any]] = {"local": LocalRuntime, "simulated": SimulatedRuntime}
+
+
+class Patient(Uniform):
+    """Any task, and the clock only when many choices have passed without it.
+
+    So whoever waits with a timeout gets enough of it, and who runs until one passes is not alone.
+    """
+
+    def __init__(self, random: Random) -> None:
+        super().__init__(random)
+        self._tasks = random.randrange
+        self._since = 0
+
+    def choose(self, current: Any, options: list[Any], clock: bool) -> int:
+        self._since += 1
+        if clock and self._since > PATIENCE:
+            self._since = 0
+            return len(options)
+        return self._tasks(len(options))
+
+
+PATIENCE = 50_000  # choices
+MAX_STEPS = 10_000_000  # of a test, all of its Hypothesis examples together
 
 
 @pytest.fixture(scope="session", params=sorted(KINDS))
@@ -26,9 +55,28 @@ def actions() -> ActionRegistry:
     return standard_actions()
 
 
+@pytest.fixture(autouse=True)
+def simulation(
+    request: pytest.FixtureRequest, runtime_factory: Callable[..., Any]
+) -> Iterator[World | None]:
+    """The simulation that a test of a simulated runtime runs in, from its first line to its last.
+
+    Its schedule is the test's own, the same in every run. Time is patient, as the tests were written
+    for real seconds.
+    """
+    if runtime_factory is not SimulatedRuntime:
+        yield None
+        return
+    chooser = Patient(Random(zlib.crc32(request.node.nodeid.encode())))
+    world = World(chooser, lag=math.inf, max_steps=MAX_STEPS)
+    world.enter()
+    yield world
+    world.leave()
+
+
 @pytest.fixture
 def make_runtime(
-    runtime_factory: Callable[..., Any], actions: ActionRegistry
+    runtime_factory: Callable[..., Any], actions: ActionRegistry, simulation: World | None
 ) -> Iterator[Callable[..., Any]]:
     """Makes runtimes that are closed, with what still runs cancelled, when the test has ended."""
     made: list[Any] = []

@@ -7,7 +7,9 @@ import _threading_local
 import asyncio
 import asyncio.events
 import concurrent.futures.thread
+import os
 import queue
+import sys
 import threading
 import time
 from types import ModuleType
@@ -20,7 +22,7 @@ import runtime.scope
 import runtime.subscriptions
 from actors.system.parking import ThreadHooks
 from runtime.simulation.here import real_ident, task_ident, worlds
-from runtime.simulation.patches import loop, threads, times
+from runtime.simulation.patches import loop, processes, threads, times
 from runtime.simulation.patches.locks import Lock
 
 __all__ = ["REAL", "install"]
@@ -63,6 +65,9 @@ def install() -> None:
     _install_threading()
     _replace(asyncio.events, "new_event_loop", loop.new_event_loop)
     _replace(asyncio, "new_event_loop", loop.new_event_loop)
+    _replace(os, "getpid", processes.getpid)
+    _replace(os, "_exit", processes.exit_)
+    _replace(sys, "_current_frames", processes.current_frames)
     # What the library itself has bound, for speed.
     _replace(actors.attempt, "get_ident", task_ident)
     _replace(runtime.places, "get_ident", task_ident)
@@ -84,6 +89,8 @@ def _install_threading() -> None:
     _replace(threading.Thread, "is_alive", threads.is_alive)
     # Held while a submitted call is queued, which is a switch point.
     _replace(concurrent.futures.thread, "_global_shutdown_lock", Lock())
+    executor = concurrent.futures.ThreadPoolExecutor
+    _replace(executor, "__init__", threads.with_threads_in_order(executor.__init__))
 
 
 def _replace(place: ModuleType | type, name: str, stand_in: Any) -> None:

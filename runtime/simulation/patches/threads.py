@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import threading
 from _thread import start_new_thread as _real_start_new_thread
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from runtime.simulation.here import current_world
@@ -13,7 +15,14 @@ if TYPE_CHECKING:
     from runtime.simulation.tasks import SimTask
     from runtime.simulation.world import World
 
-__all__ = ["forget_thread", "is_alive", "join", "start", "start_new_thread"]
+__all__ = [
+    "forget_thread",
+    "is_alive",
+    "join",
+    "start",
+    "start_new_thread",
+    "with_threads_in_order",
+]
 
 _Thread = threading.Thread
 _real_start = _Thread.start
@@ -53,7 +62,8 @@ def _run(thread: Any, task: SimTask) -> None:
     except TaskKilled:
         raise
     except BaseException:  # noqa: BLE001 - as a real thread does
-        thread._invoke_excepthook(thread)  # noqa: SLF001
+        if not task.killed:  # else it failed because it was ended in the midst of something
+            thread._invoke_excepthook(thread)  # noqa: SLF001
     finally:
         thread._is_stopped = True  # noqa: SLF001 - what its repr shows before 3.13
         _active.pop(task.ident, None)
@@ -106,3 +116,22 @@ def start_new_thread(function: Any, args: tuple[Any, ...], kwargs: Any = None) -
         return _real_start_new_thread(function, args, kwargs or {})
     task = world.spawn("thread", lambda: function(*args, **(kwargs or {})))
     return task.ident
+
+
+class _InOrder(dict[Any, None]):
+    """A set that is gone through in the order in which it was filled, and not in that of ids."""
+
+    def add(self, item: object) -> None:
+        self[item] = None
+
+
+def with_threads_in_order(real: Callable[..., None]) -> Callable[..., None]:
+    """``ThreadPoolExecutor.__init__``, so that a shutdown joins the threads in the same order."""
+
+    @functools.wraps(real)
+    def init(self: Any, *args: Any, **kwargs: Any) -> None:
+        real(self, *args, **kwargs)
+        if current_world() is not None:
+            self._threads = _InOrder()
+
+    return init

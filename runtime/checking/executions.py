@@ -1,0 +1,257 @@
+"""Checks of executions: their attempts, their deadlines, their ends and what is below them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from attrs import define, field
+
+from orchestrator.values import ExecutionState
+from runtime import observing
+from runtime.checking.groups import GroupChecks
+from runtime.checking.violations import Invariant, Report
+from runtime.observing import Fact
+
+__all__ = ["ExecutionChecks"]
+
+_NEVER = float("inf")
+
+
+@define(eq=False)
+class _Life:
+    """One execution, as its messages and its code show it."""
+
+    id: str
+    parent: str | None = None
+    calls: list[str] = field(factory=list)  # ids of called children
+    attempts: int = 0  # that have started
+    running: int = 0  # the number of the attempt whose code runs
+    deadline: float | None = None  # of its last attempt
+    cancelled: bool = False  # a cancel came before it had ended
+    dropped: bool = False  # cancelled in the queue
+    ended: ExecutionState | None = None  # it has reported, or settled
+    settled: ExecutionState | None = None
+
+    @property
+    def over(self) -> bool:
+        """Whether it has ended and none of its code runs."""
+        return not self.running and (self.ended is not None or self.dropped)
+
+
+class ExecutionChecks:
+    """Follows each execution from its emit to its end."""
+
+    def __init__(self, report: Report, groups: GroupChecks) -> None:
+        self._report = report
+        self._groups = groups
+        self._lives: dict[str, _Life] = {}
+        self._last = -_NEVER
+        self.handlers: dict[str, Callable[[Fact], None]] = {
+            observing.SUBMITTED: self._submitted,
+            observing.EMITTED: self._emitted,
+            observing.DRAWN: self._drawn,
+            observing.STARTED: self._started,
+            observing.RETURNED: self._returned,
+            observing.CANCELLED: self._cancelled,
+            observing.DROPPED: self._dropped,
+            observing.REPORTED: self._reported,
+            observing.SETTLED: self._settled,
+        }
+
+    def _life(self, execution_id: str) -> _Life:
+        life = self._lives.get(execution_id)
+        if life is None:
+            life = self._lives[execution_id] = _Life(execution_id)
+        return life
+
+    def note_time(self, at: float) -> None:
+        """Something has happened at *at*."""
+        if at < self._last:
+            self._report(Invariant.TIME, at, f"it was {self._last:.3f} s before it was {at:.3f} s")
+        self._last = at
+
+    # Where executions come from
+
+    def _submitted(self, fact: Fact) -> None:
+        given, parent = fact[4], fact[5]
+        if given.id in self._lives:
+            return  # it is refused: the id is taken
+        self._life(given.id).parent = parent
+        if parent is not None:
+            self._life(parent).calls.append(given.id)
+
+    def _emitted(self, fact: Fact) -> None:
+        parent, children, deadline = fact[5], fact[7], fact[11]
+        self._check_deadline(parent, f"group {fact[4]}", fact[4], deadline, fact[1])
+        for child in children:
+            if child.id not in self._lives:  # else the emit is refused
+                self._life(child.id).parent = parent
+
+    def _drawn(self, fact: Fact) -> None:
+        group = self._groups.groups.get(fact[4])
+        if group is not None and fact[6].id not in self._lives:
+            self._life(fact[6].id).parent = group.parent
+
+    def _check_deadline(
+        self, parent: str | None, what: str, name: str, deadline: float | None, at: float
+    ) -> None:
+        above = self._lives.get(parent or "")
+        if above is None or above.deadline is None:
+            return
+        if deadline is None or deadline > above.deadline:
+            self._report(
+                Invariant.DEADLINES_NEST,
+                at,
+                f"the deadline of {what} is {deadline}, that of its parent {above.id} is"
+                f" {above.deadline}",
+                name,
+                above.id,
+            )
+
+    # Attempts
+
+    def _started(self, fact: Fact) -> None:
+        at, execution_id, number, deadline = fact[1], fact[4], fact[5], fact[8]
+        life = self._life(execution_id)
+        if life.running:
+            self._blame_attempt(life, at, f"attempt {number} began while {life.running} ran")
+        if number != life.attempts + 1:
+            self._blame_attempt(
+                life, at, f"attempt {number} began after {life.attempts} attempts had"
+            )
+        if life.cancelled or life.dropped:
+            self._blame_attempt(life, at, f"attempt {number} began after its cancel had come")
+        if life.ended is not None or life.settled is not None:
+            state = life.ended or life.settled
+            self._blame_attempt(life, at, f"attempt {number} began after it was {state}")
+        if number > 1:
+            for group in self._groups.by_parent.get(execution_id, ()):
+                if not group.over:
+                    self._blame_attempt(
+                        life, at, f"attempt {number} began while group {group.id} of the last ran"
+                    )
+        parent = self._lives.get(life.parent or "")
+        if parent is not None and parent.settled is not None:
+            self._report(
+                Invariant.NO_ORPHANS,
+                at,
+                f"{execution_id} began after its parent {parent.id} was over",
+                execution_id,
+                parent.id,
+            )
+        self._check_deadline(life.parent, execution_id, execution_id, deadline, at)
+        life.attempts, life.running, life.deadline = number, number, deadline
+
+    def _blame_attempt(self, life: _Life, at: float, what: str) -> None:
+        self._report(Invariant.ATTEMPTS, at, f"{life.id}: {what}", life.id)
+
+    def _returned(self, fact: Fact) -> None:
+        self._life(fact[4]).running = 0
+
+    # Ends
+
+    def _cancelled(self, fact: Fact) -> None:
+        state: ExecutionState = fact[6]
+        if not state.ended:
+            self._life(fact[4]).cancelled = True
+
+    def _dropped(self, fact: Fact) -> None:
+        group = self._groups.groups.get(fact[4])
+        if group is None:
+            return
+        for index in fact[5]:
+            life = self._life(group.children[index])
+            life.dropped = True
+            if life.attempts:
+                self._blame_attempt(life, fact[1], "it was cancelled in the queue and had begun")
+
+    def _reported(self, fact: Fact) -> None:
+        at, child = fact[1], fact[6]
+        life = self._life(child.id)
+        if life.ended is not None or life.dropped:
+            return  # a second report, which the group has to overlook
+        life.ended = child.state
+        if life.attempts and child.attempts < life.attempts:
+            self._blame_attempt(
+                life, at, f"{life.attempts} attempts began and it counts {child.attempts}"
+            )
+        self._check_end(life, child.state, at)
+
+    def _settled(self, fact: Fact) -> None:
+        at, execution_id, state = fact[1], fact[4], fact[5]
+        life = self._life(execution_id)
+        if life.settled is not None:
+            self._report(
+                Invariant.CONSERVATION, at, f"{execution_id} was over twice", execution_id
+            )
+            return
+        if life.ended is not None and life.ended is not state:
+            self._report(
+                Invariant.LATE_REPORTS,
+                at,
+                f"{execution_id} was {life.ended} and is {state} when it is over",
+                execution_id,
+            )
+        life.settled = state
+        if life.ended is None:
+            life.ended = state
+            self._check_end(life, state, at)
+        if life.running:
+            self._report(
+                Invariant.NO_ORPHANS,
+                at,
+                f"{execution_id} is over while the code of its attempt {life.running} runs",
+                execution_id,
+            )
+        for child in self._below(execution_id):
+            if not child.over:
+                self._report(
+                    Invariant.NO_ORPHANS,
+                    at,
+                    f"{execution_id} is over while {child.id} below it"
+                    f" {'runs' if child.running else 'has not ended'}",
+                    execution_id,
+                    child.id,
+                )
+
+    def _check_end(self, life: _Life, state: ExecutionState, at: float) -> None:
+        if life.cancelled and state is not ExecutionState.CANCELLED:
+            self._report(
+                Invariant.CANCEL_REACHES, at, f"{life.id} was cancelled and ended {state}", life.id
+            )
+        if state is ExecutionState.COMPLETED:
+            for group in self._groups.by_parent.get(life.id, ()):
+                if not group.over:
+                    self._report(
+                        Invariant.RESUMED_ONCE,
+                        at,
+                        f"{life.id} completed while its group {group.id} was open",
+                        life.id,
+                        group.id,
+                    )
+
+    def _below(self, execution_id: str) -> Iterator[_Life]:
+        for group in self._groups.by_parent.get(execution_id, ()):
+            if not group.refused:
+                for child in group.children:
+                    yield self._life(child)
+        for child in self._lives[execution_id].calls:
+            life = self._life(child)
+            if life.attempts:  # else it may have been refused
+                yield life
+
+    # At the end
+
+    def verify(self, *, drained: bool) -> None:
+        """Look at every execution once more."""
+        if not drained:
+            return
+        for life in self._lives.values():
+            if life.attempts and not life.over:
+                what = "still runs" if life.running else "has not ended"
+                self._report(
+                    Invariant.CONSERVATION,
+                    None,
+                    f"{life.id} has begun {life.attempts} attempts and {what}",
+                    life.id,
+                )

@@ -1,0 +1,43 @@
+"""What a failing test says about its schedule."""
+
+from __future__ import annotations
+
+import importlib
+
+from runtime.simulation.schedule import Schedule
+from runtime.simulation.world import World
+
+__all__ = ["describe"]
+
+
+def describe(schedule: Schedule) -> str:
+    """The figures of a run, the line that runs it again, and its story."""
+    deviations = sum(len(each) for each in schedule.deviations)
+    figures = (
+        f"{_count(schedule.steps, 'choice')}, {deviations} of them not the plain one,"
+        f" {_count(schedule.preemptions, 'preemption')}"
+    )
+    lines = [
+        f"{figures}; to run exactly this again:",
+        f'@reproduce_schedule("{schedule.token}")',
+    ]
+    for number, world in enumerate(schedule.worlds, start=1):
+        if len(schedule.worlds) > 1:
+            lines.append(f"simulation {number} of {len(schedule.worlds)}:")
+        lines.append(_story(world))
+    return "\n".join(lines)
+
+
+def _story(world: World) -> str:
+    try:
+        story = importlib.import_module("runtime.simulation.story")
+    except ModuleNotFoundError:
+        return "\n".join(
+            f"  at step {step} of {task}: {chosen}" for task, step, _, chosen in world.deviations
+        )
+    text: str = story.render_story(world)
+    return text
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"

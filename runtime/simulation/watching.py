@@ -1,0 +1,222 @@
+"""A local runtime of which a simulation writes down what happens in it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from itertools import islice
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+from actors.attempt import Attempt
+from actors.messages import AttemptEnded
+from orchestrator.errors import AwaitTimeoutError, Cancelled, DeadlockError
+from orchestrator.protocols import Subject
+from orchestrator.values import GroupResult
+from runtime import observing
+from runtime.invariants import InvariantChecker
+from runtime.local import LocalRuntime, Machinery
+from runtime.loops import Loops
+from runtime.observing import Fact, Observer
+from runtime.places import Places
+from runtime.simulation.errors import UncontrolledError
+from runtime.simulation.faults import FaultInjector
+from runtime.simulation.refusal import Refusals
+from runtime.waits import current_attempt
+
+if TYPE_CHECKING:
+    from runtime.simulation.world import World
+
+__all__ = ["WatchedPlaces", "WatchedRuntime"]
+
+
+_INTERRUPTIONS = (Cancelled, asyncio.CancelledError)
+
+
+class WatchedPlaces(Places):
+    """Notes when an attempt's code begins and ends, and on which task."""
+
+    observer: Observer  # these are set by the runtime, before anything starts
+    world: World
+    injector: FaultInjector | None = None
+    refusals = Refusals()  # of this process: an action that is fit stays so
+
+    def start(self, attempt: Attempt) -> None:
+        """As `Places.start`; what can't be controlled ends the simulation."""
+        try:
+            self.refusals.check(attempt.action)
+        except UncontrolledError as error:
+            self.world.fail(error)
+        if self.injector is not None:
+            self.injector.prepare(attempt)
+        super().start(attempt)
+
+    def _note_start(self, attempt: Attempt) -> None:
+        deadline = attempt.context.deadline
+        if attempt.timeout is not None:
+            own = self.world.now + attempt.timeout
+            deadline = own if deadline is None else min(own, deadline)
+        self.observer.note(
+            observing.STARTED,
+            attempt.execution_id,
+            attempt.number,
+            self.world.current.name,
+            attempt.action,
+            deadline,
+            attempt.is_async,
+        )
+        super()._note_start(attempt)  # which tells others, so they may come first
+
+    def _invoke(self, attempt: Attempt) -> AttemptEnded:
+        raised: BaseException | None = None
+        try:
+            ended = super()._invoke(attempt)
+            raised = ended.raised
+        finally:
+            self._note_return(attempt, raised)
+        return ended
+
+    async def _invoke_async(self, attempt: Attempt) -> AttemptEnded:
+        raised: BaseException | None = None
+        try:
+            return await super()._invoke_async(attempt)
+        except BaseException as error:
+            raised = error
+            raise
+        finally:
+            self._note_return(attempt, raised)
+
+    def _note_return(self, attempt: Attempt, raised: BaseException | None) -> None:
+        self.observer.note(
+            observing.RETURNED,
+            attempt.execution_id,
+            attempt.number,
+            self.world.current.name,
+            isinstance(raised, _INTERRUPTIONS),
+        )
+
+
+class WatchedRuntime(LocalRuntime):
+    """Tells an `Observer` of all that happens; call `watch` before the runtime is made."""
+
+    _observer: Observer
+
+    def watch(self, world: World) -> Observer:
+        """Write down what happens from now on into the world's facts."""
+        self._watched_world = world
+        world.runtimes += 1
+        self._number = world.runtimes
+        self._observer = Observer(world.facts, world, self._number)
+        self._tokens = 0
+        return self._observer
+
+    def check_messages(self) -> None:
+        """Check what the world's facts show, from the beginning on; no change is published for it.
+
+        `check_invariants` checks what is published too.
+        """
+        self._checker = self._make_checker()
+
+    def _make_checker(self) -> InvariantChecker:
+        facts, number = self._watched_world.facts, self._number
+        seen = 0
+
+        def more() -> list[Fact]:
+            nonlocal seen
+            fresh = [fact for fact in islice(facts, seen, None) if fact[3] == number]
+            seen = len(facts)
+            return fresh
+
+        return InvariantChecker(workers=self._workers, more=more)
+
+    def _make_places(self, machinery: Machinery, loops: Loops) -> Places:
+        places = WatchedPlaces(
+            machinery.clock, machinery.dispatcher, loops, machinery.processes, self.blocking
+        )
+        places.observer = self._observer
+        places.world = self._watched_world
+        return places
+
+    def wait(self, future: Any, timeout: float | None, subject: Subject) -> Any:
+        """As `RuntimePort.wait`."""
+        with self._waiting(future, timeout, subject) as waiting:
+            waiting.value = super().wait(future, timeout, subject)
+        return waiting.value
+
+    async def wait_async(self, future: Any, timeout: float | None, subject: Subject) -> Any:
+        """As `RuntimePort.wait_async`."""
+        with self._waiting(future, timeout, subject) as waiting:
+            waiting.value = await super().wait_async(future, timeout, subject)
+        return waiting.value
+
+    def sleep(self, seconds: float) -> None:
+        """As `RuntimePort.sleep`."""
+        with self._waiting(None, seconds, None):
+            super().sleep(seconds)
+
+    async def sleep_async(self, seconds: float) -> None:
+        """As `RuntimePort.sleep_async`."""
+        with self._waiting(None, seconds, None):
+            await super().sleep_async(seconds)
+
+    def blocking(self) -> AbstractContextManager[None]:
+        """As `RuntimePort.blocking`."""
+        inner = super().blocking()
+        attempt = current_attempt(self._environment)
+        if attempt is None or not attempt.on_own_thread():
+            return inner
+        return self._aside(inner, attempt)
+
+    @contextmanager
+    def _aside(self, inner: AbstractContextManager[None], attempt: Attempt) -> Iterator[None]:
+        self._observer.note(observing.STOOD_ASIDE, attempt.execution_id)
+        try:
+            with inner:
+                yield
+        finally:
+            self._observer.note(observing.CAME_BACK, attempt.execution_id, attempt.cancelled)
+
+    def _waiting(self, future: Any, timeout: float | None, subject: Subject | None) -> _Waiting:
+        attempt = current_attempt(self._environment)
+        who = self._watched_world.current.name if attempt is None else attempt.execution_id
+        token = observing.AT_ONCE
+        if future is None or not future.done():
+            self._tokens = token = self._tokens + 1
+            frees = attempt is not None and (attempt.on_own_thread() or attempt.in_own_task())
+            self._observer.note(observing.WAITS, token, who, subject, timeout, frees)
+        return _Waiting(self._observer, token, who, subject)
+
+
+class _Waiting:
+    """One wait, from its begin to its end."""
+
+    __slots__ = ("_observer", "_subject", "_token", "_who", "value")
+
+    def __init__(self, observer: Observer, token: int, who: str, subject: Subject | None) -> None:
+        self._observer = observer
+        self._token = token
+        self._who = who
+        self._subject = subject
+        self.value: Any = None  # set by whoever gets it
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        raised: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        subject, value = self._subject, self.value
+        outcome = observing.ANSWERED
+        if isinstance(raised, AwaitTimeoutError):
+            outcome = observing.EXPIRED
+        elif isinstance(raised, DeadlockError):
+            outcome = observing.HOPELESS
+        elif isinstance(raised, _INTERRUPTIONS):
+            outcome = observing.INTERRUPTED
+        if subject is not None and isinstance(value, GroupResult):
+            self._observer.saw_result(subject.id, value)  # an empty group tells nobody else so soon
+        self._observer.note(observing.WAITED, self._token, self._who, subject, outcome, value)
