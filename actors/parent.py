@@ -96,6 +96,8 @@ class ParentActor(ExecutionRecord):
         elif self._phase is Phase.CODE and not below.groups_ended:
             self._enter(_WAIT_ASYNC, self._environment.clock.now())
         message.reply.set(message.group_id)
+        if self._final is not None:  # it has forgotten the others already
+            below.forget_groups()
         self._proceed()
 
     def _on_refused(self, message: Refused) -> None:

@@ -173,7 +173,7 @@ class Starving(_Drawing):
     """Keeps one task waiting for very long, while the others go on and, may be, time passes."""
 
     VICTIMS = 16  # the first so many tasks that are seen
-    TIMES = (_NEVER, 1000, 300, 100, 30, 10)  # choices that it may be kept waiting for
+    TIMES = (10, 30, 100, 300, 1000, _NEVER)  # choices that it may be kept waiting for
 
     def __init__(self, draws: Draws) -> None:
         super().__init__(draws)

@@ -50,7 +50,10 @@ class Marks:
         if fact[0] == FAULT:
             told = self.rest(names)
             _kind, _at, _switches, task, what, answer, spot = fact
-            told.append(f"here the schedule chose for {names.task(task)}{spot_text(spot)}: {what}, answer {answer}")
+            told.append(
+                f"here the schedule chose for {names.task(task)}{spot_text(spot)}:"
+                f" {what}, answer {answer}"
+            )
             return told
         if fact[0] != CHOICE:
             return self.rest(names)
@@ -62,8 +65,8 @@ class Marks:
         run, self._run = self._run, []
         if len(run) <= TOGETHER:
             return [_choice(fact, names) for fact in run]
-        went_on = ", ".join("the clock" if fact[4] == CLOCK else names.task(fact[4]) for fact in run)
-        return [f"here {len(run)} choices in a row: {went_on}"]
+        went_on = ["the clock" if fact[4] == CLOCK else names.task(fact[4]) for fact in run]
+        return [f"here {len(run)} choices in a row: {', '.join(went_on)}"]
 
 
 def _choice(fact: Fact, names: Names) -> str:

@@ -26,6 +26,7 @@ from orchestrator import (
     UnknownGroupError,
     current_context,
 )
+from runtime.simulation.errors import SimulationError
 from runtime.simulation.plans import (
     FanOutPlan,
     Fault,
@@ -214,6 +215,8 @@ def told(wait: Callable[[], Any]) -> Told:
     """What a wait comes to, comparable."""
     try:
         value = wait()
+    except SimulationError:
+        raise
     except Exception as error:  # noqa: BLE001 - it is the answer
         return _told_error(error)
     return Told("outputs", _comparable(value))

@@ -69,7 +69,7 @@ class SimChild(Child):
         if self._dead:
             return None
         answers: list[bytes] = []
-        died = self._mortal and world.decide("the process dies", 2) == 1
+        died = self._mortal and world.decide("fault in a process", 2, ("none", "it dies")) == 1
 
         def run() -> None:
             try:

@@ -377,7 +377,9 @@ class World:
                 return task if choice == 0 else ready.pop(choice - 1)
             return ready.pop(choice)
 
-    def _ask(self, task: SimTask, options: Sequence[SimTask], *, clock: bool, runnable: bool) -> int:
+    def _ask(
+        self, task: SimTask, options: Sequence[SimTask], *, clock: bool, runnable: bool
+    ) -> int:
         self.steps += 1
         if self.steps > self.max_steps:
             self.fail(SimulationOverrunError(self.max_steps))
@@ -398,8 +400,11 @@ class World:
         task.visits += 1
         return choice
 
-    def decide(self, what: str, options: int) -> int:
-        """Let the chooser decide something for the calling task; 0 is the plain answer."""
+    def decide(self, what: str, options: int, told: Sequence[str] = ()) -> int:
+        """Let the chooser decide something for the calling task; 0 is the plain answer.
+
+        *told* is what stories call the answers, by default their numbers.
+        """
         task = self.current
         self.steps += 1
         try:
@@ -410,7 +415,17 @@ class World:
         if choice != 0:
             self.deviations.append((task.name, task.step, task.visits, f"{what}={choice}"))
             place = spot(sys._getframe(1))  # noqa: SLF001
-            self.facts.append((FAULT, self.now, len(self.path), task.name, what, choice, place))
+            self.facts.append(
+                (
+                    FAULT,
+                    self.now,
+                    len(self.path),
+                    task.name,
+                    what,
+                    told[choice] if told else choice,
+                    place,
+                )
+            )
         task.visits += 1
         return choice
 

@@ -15,18 +15,16 @@ __all__ = ["schedules"]
 class _Mixed:
     """Leaves the plain order now and then, or always, as was drawn."""
 
-    def __init__(self, random: Random, chance: float, clock_chance: float) -> None:
+    def __init__(self, random: Random, plain: int, clock: int) -> None:
         self._random = random
-        self._chance = chance
-        self._clock_chance = clock_chance
+        self._plain = plain  # how many times as often as any other the plain choice is made
+        self._clock = clock  # every so manieth choice where time could pass, it does
 
     def choose(self, current: Any, options: list[Any], clock: bool) -> int:  # noqa: ARG002
-        random = self._random
-        if self._chance < 1 and random.random() >= self._chance:
-            return 0
-        if clock and random.random() < self._clock_chance:
+        if clock and self._random.randrange(self._clock) == self._clock - 1:
             return len(options)
-        return random.randrange(len(options))
+        choice = self._random.randrange(len(options) * self._plain)
+        return choice if choice < len(options) else 0
 
     def decide(self, current: Any, what: str, options: int) -> int:  # noqa: ARG002
         return self._random.randrange(options)
@@ -36,10 +34,10 @@ def _schedules() -> st.SearchStrategy[Any]:
     from runtime.simulation.schedule import Schedule  # noqa: PLC0415 - the stand-in's alone
 
     return st.builds(
-        lambda random, chance, clock: Schedule(lambda: _Mixed(random, chance, clock)),
+        lambda random, plain, clock: Schedule(lambda: _Mixed(random, plain, clock)),
         st.randoms(use_true_random=False),
-        st.sampled_from([1.0, 0.3, 0.08]),
-        st.sampled_from([0.1, 0.02, 0.5]),
+        st.sampled_from([1, 3, 10]),
+        st.sampled_from([8, 40, 2]),
     )
 
 

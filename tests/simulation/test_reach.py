@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from typing import Any
 
@@ -84,7 +85,7 @@ def test_a_cancel_that_finds_code_which_does_not_heed_it() -> None:
         time.sleep(1)
         handle.cancel()
 
-    assert runtime._world.reach == {  # noqa: SLF001
+    assert runtime._world.reach == {
         Reach.CANCEL_WHILE_RUNNING: 1,
         Reach.CANCEL_MET_COMPLETION: 1,
     }
@@ -93,12 +94,12 @@ def test_a_cancel_that_finds_code_which_does_not_heed_it() -> None:
 def _drive(function: Any, **options: Any) -> dict[Reach, int]:
     shop = Shop()
     shop.actions.register("shop:own", **options)(function)
-    with SimulatedRuntime(shop.actions, scripted()) as runtime:
-        try:
-            runtime.run("shop:own", timeout=10)
-        except (OrchestratorError, ExceptionGroup):
-            pass
-    return dict(runtime._world.reach)  # noqa: SLF001
+    with (
+        SimulatedRuntime(shop.actions, scripted()) as runtime,
+        contextlib.suppress(OrchestratorError, ExceptionGroup),
+    ):
+        runtime.run("shop:own", timeout=10)
+    return dict(runtime._world.reach)
 
 
 def test_deadlines_of_an_execution_and_of_an_attempt() -> None:
@@ -145,7 +146,7 @@ def test_a_fault() -> None:
     with SimulatedRuntime(shop.actions, scripted(answers=(1,))) as runtime:
         runtime.run("shop:asks")
 
-    assert runtime._world.reach == {Reach.FAULT: 1}  # noqa: SLF001
+    assert runtime._world.reach == {Reach.FAULT: 1}
 
 
 def test_a_cancel_between_two_attempts() -> None:
@@ -155,7 +156,7 @@ def test_a_cancel_between_two_attempts() -> None:
         time.sleep(1)
         handle.cancel()
 
-    assert runtime._world.reach == {Reach.CANCEL_BETWEEN_ATTEMPTS: 1}  # noqa: SLF001
+    assert runtime._world.reach == {Reach.CANCEL_BETWEEN_ATTEMPTS: 1}
 
 
 # The report
@@ -194,7 +195,7 @@ def test_a_demand_names_what_never_happened_and_what_to_do() -> None:
 
 
 def test_a_demand_for_anything_but_a_reach_is_a_type_error() -> None:
-    with pytest.raises(TypeError, match="Reach.CHILD_LATE, not 'late'"):
+    with pytest.raises(TypeError, match=r"Reach\.CHILD_LATE, not 'late'"):
         ReachReport().demand(["late"])  # type: ignore[list-item]
 
 
@@ -217,7 +218,7 @@ def test_busy_runs_reach_nearly_everything() -> None:
         busy = Busy()
         with SimulatedRuntime(busy.actions, Schedule.seeded(seed)) as runtime:
             busy.drive(runtime, seed)
-        report.add(runtime._world.reach)  # noqa: SLF001
+        report.add(runtime._world.reach)
 
     report.demand(set(Reach) - {Reach.FAULT, Reach.DEADLOCK_REFUSED, Reach.WAIT_AFTER_DECISION})
 

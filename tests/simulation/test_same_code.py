@@ -157,7 +157,9 @@ def test_an_event_that_nobody_sets_times_out_in_virtual_time(run: Any) -> None:
 def test_queues_hand_over(run: Any, kind: Any) -> None:
     def hand_over() -> list[int]:
         items = kind()
-        return sorted(in_threads(items.get, lambda: items.put(1), items.get, lambda: items.put(2))[::2])
+        return sorted(
+            in_threads(items.get, lambda: items.put(1), items.get, lambda: items.put(2))[::2]
+        )
 
     assert run(hand_over) == [[1, 2]] * 6
 
@@ -277,7 +279,7 @@ def test_a_loop_is_running_only_in_the_task_that_runs_it(run: Any) -> None:
             seen.append(asyncio.current_task() is not None)
             agen = endless()
             await anext(agen)
-            time.sleep(1)  # holds up the loop, as outside: others run meanwhile
+            time.sleep(1)  # noqa: ASYNC251 - it holds up the loop, as outside: others run
             await agen.aclose()
 
         async def endless() -> Any:
@@ -294,7 +296,7 @@ def test_a_loop_is_running_only_in_the_task_that_runs_it(run: Any) -> None:
 
 
 def test_code_that_waits_for_nobody_is_a_deadlock_that_names_it() -> None:
-    with Simulation(), pytest.raises(SimulationDeadlockError) as caught:
+    with Simulation(), pytest.raises(SimulationDeadlockError) as caught:  # noqa: PT012
         event = threading.Event()
         thread = threading.Thread(target=event.wait)
         thread.start()

@@ -74,20 +74,25 @@ def test_the_choice_that_mattered_is_marked_where_it_was_made() -> None:
 def test_a_deadline_tells_who_was_out_whom_the_cancel_reached_and_who_was_late() -> None:
     world, _answer = run(scripted(), "shop:import", 3)
 
-    assert [line for line in render_story(world).splitlines() if line.startswith("      1.500")] == [
+    late = "child shop:import[2]"
+    error = (
+        "GroupTimeoutError: group shop:import closed after 1.5 s with 1 children still out ([2]);"
+        " emit it with a longer timeout=, or re..."
+    )
+    assert [
+        line for line in render_story(world).splitlines() if line.startswith("      1.500")
+    ] == [
         "      1.500 s  " + line
         for line in (
             "group shop:import deadline passed",
             "group shop:import decided as timed out, still out: shop:import[2]",
             "what is still out of group shop:import is cancelled",
-            "cancel came to child shop:import[2] while its code ran:"
-            " its group ended with GroupTimeoutError",
+            f"cancel came to {late} while its code ran: its group ended with GroupTimeoutError",
             "child shop:import[2] cancelled (late)",
             "root shop:import has the answer of group shop:import",
             "child shop:import[2] was interrupted in its sleep",
             "child shop:import[2]'s code ended, after it was cancelled",
-            "root shop:import failed: GroupTimeoutError: group shop:import closed after 1.5 s with"
-            " 1 children still out ([2]); emit it with a longer timeout=, or re...",
+            f"root shop:import failed: {error}",
             "the runtime closes",
         )
     ]
@@ -154,7 +159,7 @@ def test_a_wait_that_is_refused_says_why() -> None:
     with SimulatedRuntime(shop.actions, scripted()) as runtime:
         runtime.run("shop:cycle")
 
-    lines = lines_of(runtime._world)  # noqa: SLF001
+    lines = lines_of(runtime._world)
     assert (
         "child shop:cycle[0] may not wait for group shop:cycle: that could never end (a deadlock)"
         in lines
@@ -178,7 +183,7 @@ def test_groups_of_one_parent_are_told_apart_and_so_are_their_children() -> None
     with SimulatedRuntime(shop.actions, scripted()) as runtime:
         runtime.run("shop:twice")
 
-    lines = lines_of(runtime._world)  # noqa: SLF001
+    lines = lines_of(runtime._world)
     assert "child shop:twice[0] completed -> 0" in lines
     assert "group shop:twice#1 decided -> [0]" in lines
     assert "child shop:twice#2[0] completed -> 0" in lines
@@ -199,7 +204,7 @@ def test_a_fault_is_marked_with_whom_it_struck() -> None:
     with SimulatedRuntime(shop.actions, scripted(answers=(2,))) as runtime:
         assert runtime.run("shop:asks") == 2
 
-    (mark,) = marked(runtime._world)  # noqa: SLF001
+    (mark,) = marked(runtime._world)
     assert re.fullmatch(
         r">>    0\.000 s  here the schedule chose for worker-1 \(root shop:asks\)"
         r" at test_story\.py:\d+ in asks: raise in the tool, answer 2",
@@ -321,6 +326,6 @@ def test_whatever_happens_can_be_told() -> None:
         busy = Busy()
         with SimulatedRuntime(busy.actions, Schedule.seeded(seed)) as runtime:
             busy.drive(runtime, seed)
-        story = render_story(runtime._world, limit=60)  # noqa: SLF001
+        story = render_story(runtime._world, limit=60)
         assert "0x" not in story
         assert len(story.splitlines()) <= 150

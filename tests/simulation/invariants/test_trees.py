@@ -1,0 +1,286 @@
+"""Whole trees: what was emitted ends, cancels reach all of it, and nothing is left over."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from orchestrator import (
+    ActionRegistry,
+    AwaitMode,
+    DeadlockError,
+    Execution,
+    ExecutionState,
+    Orchestrator,
+)
+from runtime.simulation import SimulatedRuntime
+from runtime.simulation.planned import Record, planned, planned_actions
+from runtime.simulation.plans import FanOutPlan, Fault, FaultKind, Outcome, Wait, size
+from runtime.simulation.schedule import Schedule
+from runtime.simulation.strategies import delays, fan_outs, faults, outcomes, tasks
+from tests.simulation.checks import (
+    check_attempts,
+    check_clock,
+    check_deadlines,
+    check_events,
+    check_nesting,
+    check_nothing_left,
+)
+from tests.simulation.harness import Run, play, still_there
+from tests.simulation.schedules import schedules
+
+PLAIN = outcomes([Outcome.VALUE, Outcome.ERROR])
+LONG = outcomes([Outcome.VALUE, Outcome.ERROR, Outcome.HANGS], hangs=True)
+TREES = fan_outs(tasks(PLAIN, retries=1), depth=2, width=3, lazy=True, retries=1)
+
+
+def accounted(run: Run) -> None:
+    """What holds of every tree, once it is over."""
+    check_events(run)
+    check_attempts(run)
+    check_nesting(run)
+    check_nothing_left(run)
+
+
+@given(TREES, schedules())
+def test_9_what_was_emitted_has_ended(plan: FanOutPlan, schedule: Any) -> None:
+    run = play(plan, schedule, watched=False)
+    accounted(run)
+
+
+@given(
+    st.lists(fan_outs(tasks(LONG, lingers=True), width=2) | tasks(LONG, lingers=True), max_size=3),
+    st.booleans(),
+    delays(),
+    schedules(),
+)
+def test_10_nothing_outlives_its_scope(
+    plans: list[Any], fails: bool, patience: float, schedule: Any
+) -> None:
+    record = Record()
+    with SimulatedRuntime(planned_actions(record), schedule) as runtime:
+        record.runtime = runtime
+        try:
+            with runtime.execution() as orchestrator:
+                for place, plan in enumerate(plans):
+                    orchestrator.emit_one(planned(plan, (place,)))
+                if fails:
+                    orchestrator.sleep(patience)
+                    raise LookupError  # noqa: TRY301 - the scope must see it
+        except (LookupError, ExceptionGroup):
+            pass
+        assert record.running() == set()
+        stats = runtime.stats()
+        assert (stats.pending, stats.running, stats.waiting, stats.cancelling) == (0, 0, 0, 0)
+        runtime.close()
+        assert still_there(runtime) == []
+
+
+@given(
+    fan_outs(
+        tasks(LONG, retries=1, lingers=True), depth=2, width=3, retries=1, is_async=False
+    ),
+    faults(most=3, kinds=[FaultKind.CANCEL]),
+    st.integers(1, 4),
+    schedules(),
+)
+def test_11_a_cancel_reaches_everything_below_whatever_it_was_doing(
+    plan: FanOutPlan, disturbances: tuple[Fault, ...], workers: int, schedule: Any
+) -> None:
+    run = play(plan, schedule, faults=disturbances, workers=workers, watched=False)
+    accounted(run)
+    # Nothing starts below an execution once it was cancelled, nor anything of its own.
+    began = {step.execution_id: step.at for step in run.record.of("starts")}
+    executions = {event.execution.id: event.execution for event in run.events}
+    for execution in executions.values():
+        above = executions.get(execution.parent_id or "")
+        if above is not None and above.state is ExecutionState.CANCELLED:
+            assert began.get(execution.id, 0.0) <= above.completed_at
+    # A cancel of the root leaves nothing that only a cancel could have ended.
+    root = next(each for each in executions.values() if each.parent_id is None)
+    if root.state is ExecutionState.CANCELLED:
+        assert all(each.completed_at < 3600 for each in executions.values())
+
+
+@given(
+    fan_outs(
+        tasks(outcomes([Outcome.VALUE])),
+        depth=3,
+        width=3,
+        modes=[AwaitMode.ALL, AwaitMode.ANY_ERROR],
+        waits=[Wait.AWAIT, Wait.RESUME, Wait.RETURN, Wait.CALLS],
+    ),
+    schedules(),
+)
+def test_12_nested_fan_outs_of_any_depth_finish_with_one_worker(
+    plan: FanOutPlan, schedule: Any
+) -> None:
+    run = play(plan, schedule, workers=1, watched=False)
+    assert run.stats.completed == run.stats.emitted == size(plan)
+    accounted(run)
+
+
+@st.composite
+def wait_graphs(draw: st.DrawFn) -> list[int | None]:
+    """For each of some executions, which of them it waits for, if for any."""
+    count = draw(st.integers(1, 4))
+    return draw(st.lists(st.none() | st.integers(0, count - 1), min_size=count, max_size=count))
+
+
+def on_cycle(graph: list[int | None]) -> set[int]:
+    """Who waits, in the end, for itself."""
+    found = set()
+    for start in range(len(graph)):
+        at: int | None = graph[start]
+        for _ in graph:
+            if at == start:
+                found.add(start)
+            at = None if at is None else graph[at]
+    return found
+
+
+@given(wait_graphs(), st.booleans(), schedules())
+def test_12_a_cycle_of_waits_is_an_error_and_never_a_hang(
+    graph: list[int | None], groups: bool, schedule: Any
+) -> None:
+    actions = ActionRegistry()
+    handles: list[Any] = []
+    emitted: dict[int, str] = {}
+    told: dict[int, str] = {}
+
+    @actions.register("t:leaf")
+    def leaf() -> None:
+        """A child for the groups to have."""
+
+    @actions.register("t:waits")
+    def waits(number: int) -> None:
+        orchestrator = Orchestrator.from_context()
+        assert orchestrator is not None
+        while len(handles) < len(graph):  # the test is about to start the rest
+            time.sleep(0)
+        target = graph[number]
+        if target is None:
+            return
+        try:
+            handles[target].result()
+        except DeadlockError:
+            told[number] = "deadlock"
+
+    with SimulatedRuntime(actions, schedule, workers=1 if groups else 4) as runtime:
+        made = [runtime.spawn("t:waits", {"number": number}) for number in range(len(graph))]
+        handles.extend(made)
+        for handle in made:
+            handle.result()
+    assert emitted == {}
+    cycles = on_cycle(graph)
+    assert set(told) <= cycles
+    for number in cycles:  # of each cycle, one at least
+        members, at = {number}, graph[number]
+        while at != number and at is not None:
+            members.add(at)
+            at = graph[at]
+        assert members & set(told)
+
+
+@given(
+    fan_outs(tasks(PLAIN, retries=2, timeouts=True), width=3, retries=1),
+    faults(most=1, kinds=[FaultKind.CANCEL]),
+    st.integers(1, 3),
+    schedules(),
+)
+def test_13_an_action_runs_once_per_attempt_and_attempts_never_overlap(
+    plan: FanOutPlan, disturbances: tuple[Fault, ...], workers: int, schedule: Any
+) -> None:
+    run = play(plan, schedule, faults=disturbances, workers=workers, watched=False)
+    accounted(run)
+
+
+@given(
+    fan_outs(tasks(LONG, timeouts=True), depth=2, width=3, deadlines=True),
+    st.none() | delays().map(lambda seconds: seconds + 1),
+    schedules(),
+)
+def test_17_a_childs_deadline_is_never_later_than_its_parents(
+    plan: FanOutPlan, timeout: float | None, schedule: Any
+) -> None:
+    run = play(plan, schedule, timeout=timeout, watched=False)
+    check_deadlines(run)
+    first = run.record.of("starts")[:1]
+    if timeout is not None and first:
+        assert all(step.deadline <= timeout for step in run.record.of("starts"))
+    accounted(run)
+
+
+@given(fan_outs(tasks(retries=1), depth=2, width=3), st.booleans(), schedules())
+def test_18_time_stands_only_where_something_was_due(
+    plan: FanOutPlan, strict: bool, schedule: Any
+) -> None:
+    check_clock(play(plan, schedule, strict_time=strict))
+
+
+@given(st.integers(0, 3), schedules())
+def test_18_in_strict_time_it_stands_still_while_anybody_can_run(
+    spinners: int, schedule: Any
+) -> None:
+    actions = ActionRegistry()
+    seen: list[float] = []
+
+    @actions.register("t:spins")
+    def spins() -> None:
+        for _ in range(5):
+            time.sleep(0)
+            seen.append(time.monotonic())
+
+    @actions.register("t:sleeps")
+    def sleeps() -> None:
+        time.sleep(1.0)
+
+    with SimulatedRuntime(actions, schedule, clock="jump") as runtime:
+        with runtime.execution() as orchestrator:
+            for name in ("t:sleeps", *["t:spins"] * spinners):
+                orchestrator.emit_one(Execution.ad_hoc(name))
+        assert time.monotonic() == 1.0
+    assert seen == [0.0] * len(seen)
+
+
+@given(fan_outs(tasks(retries=1), depth=2, width=3), faults(), st.integers(0, 2**32))
+def test_19_the_same_schedule_gives_the_same_trace(
+    plan: FanOutPlan, disturbances: tuple[Fault, ...], seed: int
+) -> None:
+    first, second = (
+        [
+            (step.kind, step.path, step.at, step.execution_id, step.who, step.told)
+            for step in play(plan, Schedule.seeded(seed), faults=disturbances).record.steps
+        ]
+        for _ in range(2)
+    )
+    assert first == second
+
+
+@given(
+    st.lists(fan_outs(tasks(LONG, lingers=True), width=2, lazy=True), max_size=2),
+    delays(),
+    st.booleans(),
+    schedules(),
+)
+def test_20_after_close_nothing_is_left(
+    plans: list[FanOutPlan], delay: float, cancel: bool, schedule: Any
+) -> None:
+    record = Record(watched=True)
+    runtime = SimulatedRuntime(planned_actions(record), schedule)
+    with runtime:
+        record.runtime = runtime
+        handles = [runtime.spawn(planned(plan, (place,))) for place, plan in enumerate(plans)]
+        time.sleep(delay)
+        runtime.close(cancel=cancel)
+        for handle in handles:
+            assert handle.done()
+            assert handle.snapshot().state.ended
+        record.join()
+        assert still_there(runtime) == []
+    assert record.running() == set()
+    stats = runtime.stats()
+    assert stats.emitted == stats.settled
