@@ -15,7 +15,9 @@ from typing import Any
 
 import pytest
 
+from actors.system import ActorSystem, PooledActor, get_all
 from orchestrator import ActionRegistry, AsyncOrchestrator, Execution, Orchestrator, Task
+from runtime import LocalRuntime
 from runtime.simulation import Schedule, SimulatedRuntime, Simulation, SimulationDeadlockError
 from runtime.simulation.patches.install import REAL
 
@@ -293,6 +295,54 @@ def test_a_loop_is_running_only_in_the_task_that_runs_it(run: Any) -> None:
         return seen
 
     assert run(look) == [[True, True, True]] * 6
+
+
+class Adder(PooledActor):
+    def __init__(self) -> None:
+        super().__init__()
+        self.sum = 0
+
+    def on_receive(self, message: int) -> int:
+        time.sleep(1)
+        self.sum += message
+        return self.sum
+
+
+def test_an_actor_system_that_the_application_makes_runs_too(run: Any) -> None:
+    def ask() -> tuple[list[int], float]:
+        before = time.monotonic()
+        with ActorSystem(workers=2) as system:
+            adders = [system.spawn(Adder) for _ in range(4)]
+            sums = get_all([each.ask(1, block=False) for each in adders], timeout=60)
+            system.clock.call_later(50, adders[0].tell, 5)
+            time.sleep(100)
+            return [*sums, adders[0].ask(0)], time.monotonic() - before
+
+    answers = run(ask)
+    assert all(sums == [1, 1, 1, 1, 6] and passed >= 103 for sums, passed in answers)
+
+
+def test_a_local_runtime_that_the_application_makes_runs_too(run: Any) -> None:
+    def fan_out() -> tuple[Any, Any]:
+        with LocalRuntime(registry(), workers=2) as runtime:
+            return tuple(
+                runtime.run("t:fans_out", f"t:{each}", timeout=600)
+                for each in ("sleeps", "sleeps_async")
+            )
+
+    assert run(fan_out) == [([3, 1, 2], [3, 1, 2])] * 6
+
+
+def test_a_local_runtime_in_a_simulation_does_the_same_under_the_same_schedule() -> None:
+    def token(schedule: Schedule) -> str:
+        with Simulation(schedule), LocalRuntime(registry(), workers=2) as runtime:
+            runtime.run("t:fans_out", "t:sleeps", timeout=600)
+        return schedule.token
+
+    for seed in range(5):
+        once = token(Schedule.seeded(seed))
+        assert token(Schedule.seeded(seed)) == once
+        assert token(Schedule.replay(once)) == once
 
 
 def test_code_that_waits_for_nobody_is_a_deadlock_that_names_it() -> None:

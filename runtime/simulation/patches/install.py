@@ -16,7 +16,9 @@ from types import ModuleType
 from typing import Any
 
 import actors.attempt
+import actors.system.clock
 import actors.system.parking
+import actors.system.worker
 import runtime.places
 import runtime.scope
 import runtime.subscriptions
@@ -74,6 +76,10 @@ def install() -> None:
     _replace(runtime.scope, "get_ident", task_ident)
     _replace(runtime.subscriptions, "start_new_thread", threads.start_new_thread)
     _replace(actors.system.parking, "_local", _Hooks(actors.system.parking._local))  # noqa: SLF001
+    # Its actor systems and runtimes that are made in a simulation, as production makes them.
+    _replace(actors.system.clock, "Parker", actors.system.parking.new_parker)
+    _replace(actors.system.worker, "Parker", actors.system.parking.new_parker)
+    _replace(actors.system.clock.Clock, "now", staticmethod(times.CLOCKS["monotonic"]))
 
 
 def _install_threading() -> None:
