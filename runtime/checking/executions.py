@@ -138,8 +138,8 @@ class ExecutionChecks:
             )
         self._check_deadline(life.parent, execution_id, execution_id, deadline, at)
         life.attempts, life.running, life.deadline = number, number, deadline
-        group = self._groups.groups.get(life.group or "")
-        life.condemned = group is not None and group.rest_cancelled
+        own = self._groups.groups.get(life.group or "")
+        life.condemned = own is not None and own.rest_cancelled
 
     def _blame_attempt(self, life: _Life, at: float, what: str) -> None:
         self._report(Invariant.ATTEMPTS, at, f"{life.id}: {what}", life.id)
