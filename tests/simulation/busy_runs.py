@@ -90,9 +90,7 @@ class Busy:
                         random.choice([None, 0, self.scale]),
                     )
                 case 5:
-                    self.tolerate(
-                        orchestrator.await_resume, random.choice([None, self.scale])
-                    )
+                    self.tolerate(orchestrator.await_resume, random.choice([None, self.scale]))
                 case 6 if depth:
                     self.tolerate(
                         orchestrator.call,
@@ -105,9 +103,7 @@ class Busy:
                 case _ if depth:
                     children = [self.child(random, depth - 1) for _ in range(random.randint(0, 4))]
                     groups.append(
-                        orchestrator.emit_children(
-                            children, **self.policy(random, len(children))
-                        )
+                        orchestrator.emit_children(children, **self.policy(random, len(children)))
                     )
                 case _:
                     pass

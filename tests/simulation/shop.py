@@ -75,9 +75,7 @@ class Shop:
     def fan(self, kind: str, n: int, **policy: Any) -> Any:
         orchestrator = here()
         patience = policy.pop("patience", None)
-        group = orchestrator.emit_children(
-            [Execution.ad_hoc(kind, i) for i in range(n)], **policy
-        )
+        group = orchestrator.emit_children([Execution.ad_hoc(kind, i) for i in range(n)], **policy)
         try:
             return orchestrator.await_group(group, patience)
         except AwaitTimeoutError:
@@ -120,4 +118,4 @@ def run(schedule: Schedule, target: str, given: Any, **options: Any) -> Any:
             answer = runtime.run(target, given)
         except Exception as error:  # noqa: BLE001 - it is the answer
             answer = error
-    return runtime._world, answer  # noqa: SLF001 - where else
+    return runtime._world, answer

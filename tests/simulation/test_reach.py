@@ -84,7 +84,7 @@ def test_a_cancel_that_finds_code_which_does_not_heed_it() -> None:
         time.sleep(1)
         handle.cancel()
 
-    assert runtime._world.reach == {  # noqa: SLF001
+    assert runtime._world.reach == {
         Reach.CANCEL_WHILE_RUNNING: 1,
         Reach.CANCEL_MET_COMPLETION: 1,
     }
@@ -98,7 +98,7 @@ def _drive(function: Any, **options: Any) -> dict[Reach, int]:
             runtime.run("shop:own", timeout=10)
         except (OrchestratorError, ExceptionGroup):
             pass
-    return dict(runtime._world.reach)  # noqa: SLF001
+    return dict(runtime._world.reach)
 
 
 def test_deadlines_of_an_execution_and_of_an_attempt() -> None:
@@ -145,7 +145,7 @@ def test_a_fault() -> None:
     with SimulatedRuntime(shop.actions, scripted(answers=(1,))) as runtime:
         runtime.run("shop:asks")
 
-    assert runtime._world.reach == {Reach.FAULT: 1}  # noqa: SLF001
+    assert runtime._world.reach == {Reach.FAULT: 1}
 
 
 def test_a_cancel_between_two_attempts() -> None:
@@ -155,7 +155,7 @@ def test_a_cancel_between_two_attempts() -> None:
         time.sleep(1)
         handle.cancel()
 
-    assert runtime._world.reach == {Reach.CANCEL_BETWEEN_ATTEMPTS: 1}  # noqa: SLF001
+    assert runtime._world.reach == {Reach.CANCEL_BETWEEN_ATTEMPTS: 1}
 
 
 # The report
@@ -217,7 +217,7 @@ def test_busy_runs_reach_nearly_everything() -> None:
         busy = Busy()
         with SimulatedRuntime(busy.actions, Schedule.seeded(seed)) as runtime:
             busy.drive(runtime, seed)
-        report.add(runtime._world.reach)  # noqa: SLF001
+        report.add(runtime._world.reach)
 
     report.demand(set(Reach) - {Reach.FAULT, Reach.DEADLOCK_REFUSED, Reach.WAIT_AFTER_DECISION})
 

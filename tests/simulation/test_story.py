@@ -74,7 +74,9 @@ def test_the_choice_that_mattered_is_marked_where_it_was_made() -> None:
 def test_a_deadline_tells_who_was_out_whom_the_cancel_reached_and_who_was_late() -> None:
     world, _answer = run(scripted(), "shop:import", 3)
 
-    assert [line for line in render_story(world).splitlines() if line.startswith("      1.500")] == [
+    assert [
+        line for line in render_story(world).splitlines() if line.startswith("      1.500")
+    ] == [
         "      1.500 s  " + line
         for line in (
             "group shop:import deadline passed",
@@ -154,7 +156,7 @@ def test_a_wait_that_is_refused_says_why() -> None:
     with SimulatedRuntime(shop.actions, scripted()) as runtime:
         runtime.run("shop:cycle")
 
-    lines = lines_of(runtime._world)  # noqa: SLF001
+    lines = lines_of(runtime._world)
     assert (
         "child shop:cycle[0] may not wait for group shop:cycle: that could never end (a deadlock)"
         in lines
@@ -178,7 +180,7 @@ def test_groups_of_one_parent_are_told_apart_and_so_are_their_children() -> None
     with SimulatedRuntime(shop.actions, scripted()) as runtime:
         runtime.run("shop:twice")
 
-    lines = lines_of(runtime._world)  # noqa: SLF001
+    lines = lines_of(runtime._world)
     assert "child shop:twice[0] completed -> 0" in lines
     assert "group shop:twice#1 decided -> [0]" in lines
     assert "child shop:twice#2[0] completed -> 0" in lines
@@ -199,7 +201,7 @@ def test_a_fault_is_marked_with_whom_it_struck() -> None:
     with SimulatedRuntime(shop.actions, scripted(answers=(2,))) as runtime:
         assert runtime.run("shop:asks") == 2
 
-    (mark,) = marked(runtime._world)  # noqa: SLF001
+    (mark,) = marked(runtime._world)
     assert re.fullmatch(
         r">>    0\.000 s  here the schedule chose for worker-1 \(root shop:asks\)"
         r" at test_story\.py:\d+ in asks: raise in the tool, answer 2",
@@ -321,6 +323,6 @@ def test_whatever_happens_can_be_told() -> None:
         busy = Busy()
         with SimulatedRuntime(busy.actions, Schedule.seeded(seed)) as runtime:
             busy.drive(runtime, seed)
-        story = render_story(runtime._world, limit=60)  # noqa: SLF001
+        story = render_story(runtime._world, limit=60)
         assert "0x" not in story
         assert len(story.splitlines()) <= 150
