@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 
 from actors.fan_in import Cancelled
 from actors.messages import JoinReaders, LeaveReaders, ReadEnds
-from actors.protocol_actor import tell
+from actors.protocol_actor import ask, tell
 from actors.system import Future
 from orchestrator.values import Execution
 
@@ -100,7 +100,7 @@ class EndsReader:
             answer.set(None)
         else:
             reply: Future[None] = Future()
-            tell(self._group, ReadEnds(self, reply))
+            ask(self._group, ReadEnds(self, reply))  # answered too if the group ends first
             if self._log.closed and not reply.done():
                 # The group may have ended before it saw the message, and never answer.
                 self._answer(answer)

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from actors.group import CorrelationGroupActor
 from actors.messages import ChildFinished
 from orchestrator import AwaitMode
+from runtime.simulation import schedules
 from runtime.simulation.plans import FanOutPlan, Fault, FaultKind, MergePlan, Outcome, Wait
 from runtime.simulation.strategies import delays, fan_outs, faults, outcomes, tasks, waiters
 from tests.simulation.checks import (
@@ -24,7 +25,6 @@ from tests.simulation.checks import (
     check_resumed,
 )
 from tests.simulation.harness import Run, play
-from tests.simulation.schedules import schedules
 
 AWAITS = (Wait.AWAIT, Wait.RETURN, Wait.ENDS)
 ALL_OUTCOMES = outcomes(hangs=False)

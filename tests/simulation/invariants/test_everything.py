@@ -6,11 +6,11 @@ from typing import Any
 
 from hypothesis import given
 
+from runtime.simulation import schedules
 from runtime.simulation.plans import FanOutPlan, Fault
 from runtime.simulation.strategies import fan_outs, faults, tasks, waiters
 from tests.simulation.checks import check_all
 from tests.simulation.harness import play
-from tests.simulation.schedules import schedules
 
 
 @given(fan_outs(tasks(retries=1), outside=waiters()), schedules())

@@ -21,8 +21,7 @@ from orchestrator import (
     Task,
     UnknownActionError,
 )
-from runtime.simulation import SimulatedRuntime
-from tests.simulation.schedules import schedules
+from runtime.simulation import SimulatedRuntime, schedules
 
 
 class Meter:
@@ -130,9 +129,7 @@ def test_15_rates_hold_in_every_window_and_waste_no_permit(
             )
         )
         with runtime.execution() as orchestrator:
-            group = orchestrator.emit_children(
-                [Execution.ad_hoc("t:rated") for _ in range(count)]
-            )
+            group = orchestrator.emit_children([Execution.ad_hoc("t:rated") for _ in range(count)])
             orchestrator.await_group(group, return_exceptions=True)
         subscription.close()
     assert len(starts) == count * (1 + fails)
