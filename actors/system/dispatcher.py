@@ -204,6 +204,7 @@ class Dispatcher:
             if not worker.claim.acquire(blocking=False):
                 raise  # interrupted after the start: the thread is at work, permit and all
             del self._threads[thread]
+            self._ended.append(thread)  # an interrupt may have come after its start: it ends now
             self._give_permit()
             self._starved = True
             self._retry_later()
