@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 
 from actors.fan_in import Cancelled
 from actors.messages import JoinReaders, LeaveReaders, ReadEnds
-from actors.protocol_actor import tell
+from actors.protocol_actor import send
 from actors.system import Future
 from orchestrator.values import Execution
 
@@ -79,7 +79,7 @@ class EndsReader:
         self._cursor = 0
         self.queue: deque[Entry] = deque()
         if not log.keep:
-            tell(group, JoinReaders(self))
+            send(group, JoinReaders(self))
 
     def has_more(self) -> bool:
         """Whether there are ends that have not been read."""
@@ -100,7 +100,7 @@ class EndsReader:
             answer.set(None)
         else:
             reply: Future[None] = Future()
-            tell(self._group, ReadEnds(self, reply))
+            send(self._group, ReadEnds(self, reply))
             if self._log.closed and not reply.done():
                 # The group may have ended before it saw the message, and never answer.
                 self._answer(answer)
@@ -120,4 +120,4 @@ class EndsReader:
 
     def close(self) -> None:
         """Leave; nothing is kept for this reader any more."""
-        tell(self._group, LeaveReaders(self))
+        send(self._group, LeaveReaders(self))

@@ -15,19 +15,20 @@ from typing import Any, Self
 
 from actors.allocator import AllocatorActor
 from actors.environment import Environment
-from actors.messages import (
-    ReadStats,
-)
-from actors.protocol_actor import PromptReply, ask
+from actors.messages import ReadStats
+from actors.protocol_actor import PromptReply, request
 from actors.stats import Stats
-from actors.system import ActorSystem, CallingThreadDispatcher, Clock, Dispatcher, Future
+from actors.system import (
+    ActorSystem,
+    CallingThreadDispatcher,
+    Clock,
+    Dispatcher,
+    Future,
+    Relay,
+)
 from orchestrator.blocking import refuse_on_loop
 from orchestrator.checks import at_least, checked_timeout
-from orchestrator.errors import (
-    AwaitTimeoutError,
-    DeadlockError,
-    RuntimeClosedError,
-)
+from orchestrator.errors import AwaitTimeoutError, DeadlockError, RuntimeClosedError
 from orchestrator.ids import new_id
 from orchestrator.registry import Action, ActionRegistry
 from orchestrator.texts import excerpt
@@ -39,7 +40,7 @@ from runtime.places import Places
 from runtime.port import RuntimePort, error_of
 from runtime.preparing import Preparing
 from runtime.processes import ProcessHost
-from runtime.scope import Scope
+from runtime.scope import Scope, leave_interrupted
 from runtime.subscriptions import ExecutionEvent, Listener, Subscription, Subscriptions
 from runtime.waits import current_attempt
 
@@ -82,8 +83,15 @@ class LocalRuntime(RuntimePort):
         name = f"runtime-{next(_numbers)}"
         clock = Clock(name=f"{name}-clock")
         dispatcher = Dispatcher(None, name=f"{name}-worker", clock=clock, keep_idle=workers + 1)
-        system = ActorSystem(clock=clock, dispatcher=CallingThreadDispatcher(dispatcher), name=name)
+        relay = Relay(f"{name}-relay")
+        system = ActorSystem(
+            clock=clock,
+            dispatcher=CallingThreadDispatcher(dispatcher),
+            name=name,
+            relay=relay.call,
+        )
         clock.start()  # so that no timer fails later for want of a thread
+        relay.start()
         self._subscriptions = Subscriptions(functools.partial(clock.call_later, _RETRY))
         loops = Loops(name, clock)
         processes = ProcessHost()
@@ -104,7 +112,13 @@ class LocalRuntime(RuntimePort):
             AllocatorActor, self._environment, workers, self._groups
         )
         self._closing = Closing(
-            self._environment, self._places, self._feeders, loops, processes, self._subscriptions
+            self._environment,
+            self._places,
+            self._feeders,
+            loops,
+            processes,
+            self._subscriptions,
+            relay,
         )
         self._workers = workers
         self._draining = False  # a close has begun
@@ -247,7 +261,7 @@ class LocalRuntime(RuntimePort):
         if self._closing.stats is not None:
             return self._closing.stats
         reply: PromptReply[Stats] = PromptReply(closed_error)
-        ask(self._environment.allocator, ReadStats(reply))
+        request(self._environment.allocator, ReadStats(reply))
         try:
             return reply.get()
         except RuntimeClosedError:
@@ -333,6 +347,7 @@ class LocalRuntime(RuntimePort):
         raised: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        leave_interrupted(current_attempt(self._environment), raised)
         self.close(cancel=raised is not None)
 
     async def __aenter__(self) -> Self:
@@ -346,6 +361,7 @@ class LocalRuntime(RuntimePort):
         raised: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        leave_interrupted(current_attempt(self._environment), raised)
         await self.aclose(cancel=raised is not None)
 
     def __repr__(self) -> str:

@@ -17,7 +17,7 @@ from typing import Any
 from actors.attempt import Attempt
 from actors.failures import translated
 from actors.messages import AttemptEnded, AttemptStarted, Stamped
-from actors.protocol_actor import tell
+from actors.protocol_actor import send, tell
 from actors.system import Clock, Dispatcher
 from actors.system.parking import current_blocker, set_thread_hooks
 from orchestrator.context import current
@@ -125,7 +125,7 @@ class Places:
         except BaseException as raised:  # noqa: BLE001 - it is the attempt's end
             ended = _failed(attempt, raised)
         del self.running[attempt]
-        tell(attempt.ref, ended)
+        send(attempt.ref, ended)
 
     async def _invoke_async(self, attempt: Attempt) -> AttemptEnded:
         current.set(attempt.context)
