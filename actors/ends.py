@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 from typing import Any, TypeAlias
+from weakref import WeakSet
 
 from actors.fan_in import Cancelled
 from actors.messages import JoinReaders, LeaveReaders, ReadEnds
@@ -25,7 +26,8 @@ class EndsLog:
         self.entries: list[Entry] = []
         self.closed = False  # no more ends come; set before the group's actor can end
         self._make = make
-        self._readers: dict[EndsReader, None] = {}  # of a keep=False group
+        # Of a keep=False group. One that was let go unread must not gather ends for ever.
+        self._readers: WeakSet[EndsReader] = WeakSet()
         self._pending: list[ReadEnds] = []
 
     def append(self, entry: Entry) -> None:
@@ -58,11 +60,11 @@ class EndsLog:
     def join(self, reader: EndsReader) -> None:
         """Keep ends for *reader* from now on."""
         if not self.keep and not self.closed:
-            self._readers[reader] = None
+            self._readers.add(reader)
 
     def leave(self, reader: EndsReader) -> None:
         """Keep nothing for *reader*."""
-        self._readers.pop(reader, None)
+        self._readers.discard(reader)
         self._pending = [message for message in self._pending if message.reader is not reader]
 
     def execution(self, entry: Entry) -> Execution:

@@ -267,7 +267,7 @@ class ExecutionActor(ParentActor):
         self._failure = None
         self._timed_out = None
         self._attempt = None
-        self._started_at = None
+        self._last_started_at, self._started_at = self._started_at, None
         self._phase = Phase.PAUSE
         now = self._environment.clock.now()
         self._enter(_SCHEDULED, now)
@@ -382,7 +382,13 @@ class ExecutionActor(ParentActor):
         """Decide it, once, and tell everyone."""
         environment = self._environment
         now = environment.clock.now()
-        final = self._final = self._snapshot(state, output=output, error=error, completed_at=now)
+        final = self._final = self._snapshot(
+            state,
+            output=output,
+            error=error,
+            started_at=self._last_started_at if self._started_at is None else self._started_at,
+            completed_at=now,
+        )
         if error is not None:
             object.__setattr__(final, "_traceback", traceback or error.__traceback__)
         if self._timer is not None:

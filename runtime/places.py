@@ -110,6 +110,8 @@ class Places:
         except PickleProblem as problem:
             raise InvalidInputError(str(problem), action=attempt.action.name) from problem
         except ProcessHostError as problem:
+            if problem.__cause__ is not None and not isinstance(problem.__cause__, Exception):
+                raise problem.__cause__ from None  # a SystemExit, say, as if it had run here
             message = f"action {attempt.action.name!r}: {problem}"
             raise OrchestratorError(message) from problem
 
