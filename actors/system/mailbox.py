@@ -146,16 +146,28 @@ class Mailbox:
                 self._refuse()
 
     def put_whole(self, item: Any, /) -> None:
-        """As ``put``, on a thread that a Ctrl-C may interrupt; it's then put whole or not at all.
+        """As ``put``, for a thread that a Ctrl-C may interrupt: it is put whole or not at all.
 
-        A ``put`` that is cut in half may hold the flag for ever. Messages of one thread keep their
-        order among those that it puts this way.
+        A ``put`` that is cut in half may hold the flag for ever. So the flag is left to a relay.
         """
         relay = None if self._home is None else self._home.relay
-        if relay is not None and may_be_interrupted():
-            relay(self.put, item)
-        else:
+        if relay is None or not may_be_interrupted():
             self.put(item)
+            return
+        try:
+            self._messages.append(item)
+        finally:
+            relay(self._look)
+
+    def _look(self) -> None:
+        """See that what was added is handled, or answered."""
+        if self._scheduled.acquire(blocking=False):
+            try:
+                self._home.execute(self)  # type: ignore[union-attr]
+            except RuntimeError:  # the dispatcher was shut down under a living actor
+                self.abandon()
+        elif self._closed:
+            self._refuse()
 
     def get(self) -> Envelope[Any]:
         """Take the oldest message. Meant for the actor's own turn: it does not wait.
