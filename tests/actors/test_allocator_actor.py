@@ -327,6 +327,23 @@ def test_every_message_leaves_counts_slots_and_starts_as_the_model_has_them(
     assert sum(beside.ended.values()) == sum(beside.ended[state.value] for state in STATES)
 
 
+def test_a_waiter_that_comes_back_gets_the_next_free_worker_ahead_of_what_is_queued() -> None:
+    beside = busy()
+    beside.submit(0)
+    waiter, queued = beside.runs.values()
+    beside.step("wait", waiter, 0)
+    assert queued.phase == "running"
+    beside.submit(0)
+    last = list(beside.runs.values())[-1]
+    beside.step("back", waiter, 0)
+    assert waiter.back
+    beside.settle(queued, ExecutionState.COMPLETED)
+    assert not waiter.back
+    assert last.phase == "pending"
+    beside.settle(waiter, ExecutionState.COMPLETED)
+    assert last.phase == "running"
+
+
 # Groups
 
 

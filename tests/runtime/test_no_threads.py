@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from actors.system import ActorSystem, Dispatcher, PooledActor
 from orchestrator import ActionRegistry, Execution, Retry, Task, current_context
 from runtime import LocalRuntime
 from tests.conformance.support import (
@@ -130,3 +131,40 @@ def test_where_no_thread_can_be_had_everything_waits_and_nothing_fails(
         caller.join(LIMIT)
     assert outcome == [expected]
     runtime.close(LIMIT)
+
+
+def _refuse(_thread: threading.Thread) -> None:
+    raise RuntimeError("can't start new thread")
+
+
+def test_a_runtime_that_cannot_have_its_first_thread_is_not_made(
+    actions: ActionRegistry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patched:
+        patched.setattr(threading.Thread, "start", _refuse)
+        with pytest.raises(RuntimeError, match="thread"):
+            LocalRuntime(actions)
+
+
+@pytest.mark.pykka_errors_expected
+def test_an_actor_or_a_job_without_any_hope_of_a_thread_is_refused_and_later_ones_run(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Echo(PooledActor):
+        def on_receive(self, message: Any) -> Any:
+            return message
+
+    ran: list[str] = []
+    with ActorSystem(workers=1) as system:
+        dispatcher = Dispatcher(1)
+        with monkeypatch.context() as patched:
+            patched.setattr(threading.Thread, "start", _refuse)
+            with pytest.raises(RuntimeError, match="none can be started"):
+                system.spawn(Echo)
+            with pytest.raises(RuntimeError, match="none can be started"):
+                dispatcher.execute(lambda: ran.append("refused"))
+        assert system.actors == 0
+        assert system.spawn(Echo).ask(1, timeout=LIMIT) == 1
+        dispatcher.execute(lambda: ran.append("run"))
+        assert dispatcher.shutdown(LIMIT)
+    assert ran == ["run"]

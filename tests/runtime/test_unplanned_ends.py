@@ -17,7 +17,7 @@ from tests.conformance.support import LIMIT
 
 SCRIPT = """
 import faulthandler
-faulthandler.dump_traceback_later(8, exit=True)  # a hang ends, and shows where
+faulthandler.dump_traceback_later(60, exit=True)  # a hang ends, and shows where
 
 import asyncio, sys, threading
 from orchestrator import *
@@ -163,6 +163,43 @@ def test_ctrl_c_at_any_moment_ends_the_block_with_keyboard_interrupt_and_leaves_
             assert said == "interrupted 0\n", (said, process.communicate())
         out, errors = process.communicate(timeout=LIMIT)
     assert (out, errors, process.returncode) == ("", "", 0)
+
+
+TWICE = """
+heard = []
+names = ("t:echo", "t:echo_async", "t:sleeps") * 5
+async def main():
+    async with LocalRuntime(actions, workers=3) as runtime:
+        ready()
+        while True:
+            try:
+                async with runtime.execution() as orchestrator:
+                    group = await orchestrator.emit_children(
+                        [Execution.ad_hoc(n, 1) for n in names]
+                    )
+                    await orchestrator.await_group(group)
+            except asyncio.CancelledError:
+                if heard:
+                    raise
+                heard.append("the first one, to which it does not listen")
+                print("once", flush=True)
+asyncio.run(main())
+"""
+
+
+def test_a_second_ctrl_c_under_asyncio_run_ends_it_and_breaks_no_turn() -> None:
+    delays = random.Random(2)
+    for _ in range(4):
+        with script(TWICE) as process:
+            assert process.stdout is not None
+            for said in ("ready\n", "once\n"):
+                assert process.stdout.readline() == said
+                threading.Event().wait(delays.uniform(0, 0.05))  # the moment is the point
+                process.send_signal(signal.SIGINT)
+            _, errors = process.communicate(timeout=LIMIT)
+        assert errors.strip().splitlines()[-1] == "KeyboardInterrupt", errors
+        assert "Unhandled" not in errors
+        assert process.returncode == -signal.SIGINT
 
 
 UNCLOSED = {
