@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any, assert_never
 
 from actors.attempt import Attempt
@@ -39,6 +38,7 @@ from actors.parent import ParentActor
 from actors.protocol_actor import ask, tell
 from actors.record import Phase
 from actors.retrying import may_retry
+from orchestrator.checks import checked_timeout
 from orchestrator.context import ExecutionContext
 from orchestrator.errors import (
     ExecutionCancelledError,
@@ -132,8 +132,8 @@ class ExecutionActor(ParentActor):
         self._phase = Phase.CODE
         self._code_over = False
         timeout = self._given.timeout if self._given.timeout is not None else self._action.timeout
-        if timeout == math.inf:
-            timeout = None
+        if timeout is not None:
+            timeout = checked_timeout(timeout)  # infinity is none
         attempt = self._attempt = Attempt(
             environment,
             self.actor_ref,

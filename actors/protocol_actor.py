@@ -107,6 +107,8 @@ class ProtocolActor(PooledActor):
                 self.on_receive(message)
         except Exception as error:
             _logger.exception("Unhandled exception in %s on %s:", self, type(message).__name__)
+            if reply is None:  # it may ride in a message that was passed on to this actor
+                reply = getattr(message, "reply", None)
             if reply is not None:
                 with contextlib.suppress(queue.Full):
                     reply.set_exception((type(error), error, error.__traceback__))

@@ -84,8 +84,8 @@ class Places:
 
     def _invoke(self, attempt: Attempt) -> AttemptEnded:
         current.set(attempt.context)
-        self._note_start(attempt)
         try:
+            self._note_start(attempt)
             args, kwargs = attempt.action.binder.arguments(attempt.given, attempt.context)
             if attempt.action.runs_in == "process":
                 value = self._call_process(attempt, args, kwargs)

@@ -33,6 +33,7 @@ from actors.messages import (
 )
 from actors.protocol_actor import PromptReply, Reply, request, send
 from actors.system import Future
+from orchestrator.checks import instance
 from orchestrator.context import current, peek_context
 from orchestrator.errors import (
     AwaitTimeoutError,
@@ -83,6 +84,8 @@ class RuntimePort:
         over: Future[None] | None = None,
     ) -> Future[Execution]:
         """Queue a root; the parts of this runtime call it."""
+        if context is not None:
+            instance(Mapping, context, "context", "a mapping of names to values")
         process = Process(execution.process_id or execution.id)
         variables = contextvars.copy_context()
         if peek_context() is not None:  # one that each starts the next must not keep them all

@@ -472,3 +472,18 @@ def test_a_drain_that_cancels_tells_every_root_and_is_answered_when_the_last_has
             if run.code:
                 beside.settle(run, ExecutionState.CANCELLED)
     assert drained.done()
+
+
+@pytest.mark.pykka_errors_expected
+def test_a_fault_in_a_turn_answers_the_reply_that_rides_in_the_message() -> None:
+    beside, parent = busy(), Target("parent")
+    reply: Future[str] = Future()
+    above = emission(beside.world, parent=parent, parent_id="e", group_id="g")
+    not_one: Any = [None]
+    message = SubmitGroup(
+        above, GroupPolicy(), not_one, (ACTIONS[0],), deadline=None, lazy=False, reply=reply
+    )
+    beside.actor._actor_receive(message, None)
+    with pytest.raises(AttributeError):  # the fault itself: what was wrong is ours
+        reply.get(timeout=0)
+    assert beside.stats().running == 1  # and the actor goes on
