@@ -16,7 +16,8 @@ from orchestrator.protocols import Subject
 from orchestrator.values import GroupResult
 from runtime import observing
 from runtime.invariants import InvariantChecker
-from runtime.local import LocalRuntime, Machinery
+from runtime.local import LocalRuntime
+from runtime.machinery import Machinery
 from runtime.loops import Loops
 from runtime.observing import Fact, Observer
 from runtime.places import Places
