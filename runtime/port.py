@@ -295,7 +295,9 @@ class RuntimePort:
             return self._waits.wait(future, timeout, subject)
         except AwaitTimeoutError as error:
             if subject.kind == "resume":
-                return self._withdraw(future, error).get()
+                ended = self._withdraw(future, error).get()
+                self._check_attempt()
+                return ended
             raise
 
     async def wait_async(self, future: Any, timeout: float | None, subject: Subject) -> Any:
@@ -305,7 +307,9 @@ class RuntimePort:
             return await self._waits.wait_async(future, timeout, subject)
         except AwaitTimeoutError as error:
             if subject.kind == "resume":
-                return await self._withdraw(future, error)
+                ended = await self._withdraw(future, error)
+                self._check_attempt()
+                return ended
             raise
 
     def _withdraw(self, future: Future[Execution], error: Exception) -> Future[Execution]:
@@ -314,6 +318,12 @@ class RuntimePort:
         if attempt is not None:
             send(attempt.ref, WithdrawUnblock(future, error))
         return future
+
+    def _check_attempt(self) -> None:
+        """Raise what a wait of a cancelled execution raises: it may have been answered as ended."""
+        attempt = current_attempt(self._environment)
+        if attempt is not None:
+            attempt.check()
 
     def sleep(self, seconds: float) -> None:
         """Block this thread for *seconds*; a cancel ends it."""

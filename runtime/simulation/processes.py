@@ -9,8 +9,7 @@ from __future__ import annotations
 from itertools import count
 from typing import TYPE_CHECKING
 
-from runtime._process_worker import Child, Stage
-from runtime.process_answers import answer_request
+from runtime._process_worker import Child, Stage, answer_request
 from runtime.processes import ProcessHost
 from runtime.simulation.tasks import TaskState
 
