@@ -216,7 +216,7 @@ def seconds_of(function: Callable[[], object]) -> float:
 
 @contextlib.contextmanager
 def pinned(cores: int | None) -> Iterator[None]:
-    """Run this thread, and those that it starts, on so many processors.
+    """Run the threads of this process, and those that they start, on so many processors.
 
     Raises:
         RuntimeError: this system can't, or hasn't so many.
@@ -229,8 +229,14 @@ def pinned(cores: int | None) -> Iterator[None]:
     before = os.sched_getaffinity(0)
     if len(before) < cores:
         raise RuntimeError(f"{len(before)} processors, and {cores} are asked for")
-    os.sched_setaffinity(0, set(sorted(before)[:cores]))
+    _move_to(set(sorted(before)[:cores]))
     try:
         yield
     finally:
-        os.sched_setaffinity(0, before)
+        _move_to(before)
+
+
+def _move_to(processors: set[int]) -> None:
+    for thread in os.listdir("/proc/self/task"):
+        with contextlib.suppress(ProcessLookupError):  # it has ended meanwhile
+            os.sched_setaffinity(int(thread), processors)
