@@ -80,7 +80,11 @@ def on_the_loop(children: int) -> Times:
 def pool(children: int) -> Times:
     found = Times()
     with ThreadPoolExecutor(2) as executor:
+        emitted = threading.Event()
+        holding = [executor.submit(emitted.wait) for _ in range(2)]
         beside = [executor.submit(inc, index) for index in range(children)]
+        emitted.set()
+        assert all(held.result() for held in holding)
         while not beside[-1].done():
             began = time.perf_counter()
             executor.submit(inc, 1).result()
