@@ -1,4 +1,4 @@
-"""``python -m benchmarks [NAME ...] [--full] [--rounds N] [--page]``: all questions, or those named.
+"""``python -m benchmarks [NAME ...] [--full] [--rounds N] [--page]``: all questions, or some.
 
 Prints one table and writes it, the figures as JSON and the plot of the fan-out to
 ``benchmarks/results/``. ``--page`` puts them into ``docs/performance.md`` as well; alone with

@@ -1,6 +1,6 @@
 """What do the messages of the actor system cost beside Pykka's own actors with a thread each?
 
-    python -m benchmarks.actor_messages [--messages N] [--actors N]
+python -m benchmarks.actor_messages [--messages N] [--actors N]
 """
 
 from __future__ import annotations
@@ -129,9 +129,7 @@ def measure(options: argparse.Namespace) -> list[Row]:
             size=size,
             unit="us/message",
             needs=("xoscar",),
-            measure=lambda tells=tells, size=size: (
-                xoscar_messages(size, tells=tells) / size * 1e6
-            ),
+            measure=lambda tells=tells, size=size: xoscar_messages(size, tells=tells) / size * 1e6,
         )
         for what, tells, size in (("tell", True, messages), ("ask, one after another", False, asks))
     ]

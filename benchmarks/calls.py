@@ -244,4 +244,4 @@ def measure(options: argparse.Namespace) -> list[Row]:
 
 
 if __name__ == "__main__":
-    main(QUESTION, measure, add_arguments)
+    main(QUESTION, measure, add_arguments, rounds=3)

@@ -1,15 +1,16 @@
 """What does one child take, counted and not timed: calls of functions, messages, memory held?
 
-    python -m benchmarks.counts             # counts, and compares with the baseline
-    python -m benchmarks.counts --record    # makes these the baseline
-    python -m benchmarks.counts --profile   # every function that is called for one async child
+    python -m benchmarks.counts                          # compares with the baseline
+    python -m benchmarks.counts --record                 # makes these the baseline
+    python -m benchmarks.counts --profile "async child"  # every function called for one
 
 Counts are the same on every machine, busy or idle, and so far on every Python from 3.11 on: only
 functions of this library count, comprehensions (which newer Pythons inline) do not. Each is the
 difference between a large fan-out and a small one, so that what is done once does not count, and
-where threads meet the least of a few takes, since that can only add. `tests/benchmarks/test_counts.py`
-fails where one has grown by more than the tolerance in the baseline, which is `counts.json` beside
-this file. A count that has fallen fails nothing; record it, so that it can't grow back.
+where threads meet the least of a few takes, since that can only add. The test
+`tests/benchmarks/test_counts.py` fails where one has grown by more than `TOLERANCE` over the
+baseline, which is `counts.json` beside this file. A count that has fallen fails nothing; record
+it, so that it can't grow back.
 """
 
 from __future__ import annotations
@@ -38,8 +39,8 @@ __all__ = ["BASELINE", "TOLERANCE", "counts", "grown", "main"]
 BASELINE = Path(__file__).with_name("counts.json")
 TOLERANCE = 0.05  # a count may be so much above its baseline: what a change may add unnoticed
 _TAKES = 3
-_SMALL, _LARGE = 100, 600  # children
-_HELD = 4_000  # children that are held in memory
+_SMALL, _LARGE = 50, 350  # children
+_HELD = 2_000  # children that are held in memory
 _OURS = tuple(f"{ROOT / package}" for package in ("orchestrator", "actors", "runtime"))
 _GENERATED = "<attrs generated"  # what attrs makes for our classes
 
@@ -184,7 +185,7 @@ def waiting() -> tuple[float, float]:
 
     async def run() -> tuple[float, float]:
         never: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        left = [_HELD]
+        items, left = list(range(_HELD)), [_HELD]
         all_here = asyncio.Event()
 
         async def child() -> None:
@@ -195,14 +196,15 @@ def waiting() -> tuple[float, float]:
 
         registry = type(actions)()
         registry.register("counts:child")(child)
-        async with LocalRuntime(registry, workers=1) as runtime:
-            async with runtime.execution() as orchestrator:
-                items: list[dict[str, Any]] = [{}] * _HELD
-                gauge = _Gauge()
-                group = await orchestrator.emit_for_each(items, "x", Task("counts:child", {}))
-                await all_here.wait()
-                held = gauge.held()
-                await orchestrator.cancel_group(group)
+        async with (
+            LocalRuntime(registry, workers=1) as runtime,
+            runtime.execution() as orchestrator,
+        ):
+            gauge = _Gauge()
+            group = await orchestrator.emit_for_each(items, "x", Task("counts:child", {}))
+            await all_here.wait()
+            held = gauge.held()
+            await orchestrator.cancel_group(group)
         return held
 
     return asyncio.run(run())
@@ -243,6 +245,7 @@ def counts() -> dict[str, float]:
         found[f"{kind}: calls"] = min(sum(each.values()) for each in takes)
         found[f"{kind}: messages"] = min(_messages(each) for each in takes)
     for kind, memory in (("pending child", pending), ("waiting async child", waiting)):
+        memory()  # what is made once is made now
         found[f"{kind}: bytes"], found[f"{kind}: blocks"] = memory()
     return {name: round(count, 2) for name, count in found.items()}
 

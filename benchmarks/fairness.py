@@ -3,8 +3,9 @@
     python -m benchmarks.fairness [--children N]
 
 Two alike, started together: when the first one has ended, how much of the other was done; 100 % is
-fair, and a queue in order of arrival gives little. And a small one that comes when a large one runs:
-how many times as long as alone it takes; two would be fair.
+fair, and a queue in order of arrival gives little. And one that emits a few
+children when another has emitted many: how many times as long as alone they take; two would be
+fair.
 """
 
 from __future__ import annotations
@@ -115,15 +116,22 @@ def small_beside_large(children: int) -> float:
 
 
 def small_beside_large_in_pool(children: int) -> float:
+    emitted = threading.Event()  # until then nothing of the large one runs
+
     def small() -> float:
         began = time.perf_counter()
-        assert len(list(pool.map(inc, range(_SMALL)))) == _SMALL
+        ends = pool.map(inc, range(_SMALL))
+        emitted.set()
+        assert len(list(ends)) == _SMALL
         return time.perf_counter() - began
 
     with ThreadPoolExecutor(2) as pool:
         alone = min(small() for _ in range(5))
+        emitted.clear()
+        held = [pool.submit(emitted.wait) for _ in range(2)]
         large = pool.map(inc, range(children))
         beside = small()
+        assert all(each.result() for each in held)
         assert len(list(large)) == children
     return beside / alone
 

@@ -50,7 +50,7 @@ def cases(kind: str, sizes: list[int], rounds: int, heavy_at_most: int) -> list[
 def _rounds(size: int, rounds: int) -> int:
     if size < MANY:
         return rounds
-    return min(rounds, 3 if size == MANY else 1)
+    return min(rounds, 2 if size == MANY else 1)
 
 
 def _bars(kind: str, size: int) -> tuple[Bar, ...]:

@@ -1,6 +1,6 @@
 """How long does the garbage collector stop everything during a large fan-out?
 
-    python -m benchmarks.gc_pauses [--children N] [--full]
+python -m benchmarks.gc_pauses [--children N] [--full]
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import gc
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from typing import Self
 
 from benchmarks.command import main
 from benchmarks.measuring import Bar, Case, Row, take
@@ -26,7 +27,7 @@ class Pauses:
         self.all: list[float] = []  # seconds
         self._began = 0.0
 
-    def __enter__(self) -> Pauses:
+    def __enter__(self) -> Self:
         gc.callbacks.append(self._note)
         return self
 

@@ -1,6 +1,6 @@
 """How much of a processor does a runtime use whose children all wait?
 
-    python -m benchmarks.idle [--children N] [--seconds S]
+python -m benchmarks.idle [--children N] [--seconds S]
 """
 
 from __future__ import annotations

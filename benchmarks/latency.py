@@ -93,7 +93,7 @@ def ours(action: Callable[[int], object]) -> Callable[[int], list[Moments]]:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--times", type=int, default=150)
+    parser.add_argument("--times", type=int, default=100)
 
 
 def measure(options: argparse.Namespace) -> list[Row]:

@@ -132,9 +132,7 @@ def ray_cluster() -> Iterator[Any]:
     """Ray on this machine, without its dashboard."""
     import ray  # noqa: PLC0415
 
-    ray.init(
-        num_cpus=WORKERS, include_dashboard=False, log_to_driver=False, logging_level="ERROR"
-    )
+    ray.init(num_cpus=WORKERS, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
     try:
         yield ray
     finally:
@@ -302,7 +300,5 @@ ASYNC = (
         needs=("xoscar",),
         at_most=10_000,
     ),
-    Peer(
-        name="xoscar, one batch", open=_xoscar(batch=True), needs=("xoscar",), at_most=10_000
-    ),
+    Peer(name="xoscar, one batch", open=_xoscar(batch=True), needs=("xoscar",), at_most=10_000),
 )

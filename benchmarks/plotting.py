@@ -20,7 +20,7 @@ def plot(answer: Mapping[str, Any], about: str, path: Path) -> None:
     import matplotlib as mpl  # noqa: PLC0415 - not everyone has it
 
     mpl.use("svg")
-    from matplotlib import pyplot  # noqa: PLC0415
+    from matplotlib import pyplot as plt  # noqa: PLC0415
     from matplotlib.ticker import FuncFormatter  # noqa: PLC0415
 
     mpl.rcParams["svg.hashsalt"] = "benchmarks"  # the same figures give the same file
@@ -28,7 +28,7 @@ def plot(answer: Mapping[str, Any], about: str, path: Path) -> None:
         row for row in answer["rows"] if row["unit"] == "us/child" and "not_measured" not in row
     ]
     kinds = list(dict.fromkeys(row["what"] for row in rows))
-    figure, panels = pyplot.subplots(
+    figure, panels = plt.subplots(
         1, len(kinds), figsize=(6 * len(kinds), 5.5), sharey=True, squeeze=False
     )
     for panel, kind in zip(panels[0], kinds, strict=True):
@@ -62,4 +62,4 @@ def plot(answer: Mapping[str, Any], about: str, path: Path) -> None:
     figure.suptitle(about, fontsize="small")
     figure.tight_layout()
     figure.savefig(path, format="svg", metadata={"Date": None})
-    pyplot.close(figure)
+    plt.close(figure)

@@ -15,6 +15,7 @@ from typing import Any
 
 __all__ = ["HEADER", "PEERS", "figure", "lines", "machine", "markdown", "report", "versions"]
 
+_MEASURED = ("actors", "benchmarks/*.py", "orchestrator", "runtime")  # what figures depend on
 PEERS = ("trio", "anyio", "pykka", "xoscar", "dask", "distributed", "ray")
 HEADER = f"{'':49}{'size':>9}{'median':>10}{'low':>10}{'high':>10}  {'unit':12}beside"
 
@@ -52,21 +53,18 @@ def _processor() -> str:
 
 def _revision() -> str:
     """The commit that was measured, ``+`` where files that git tracks were changed."""
-    git = ["git", "-C", str(Path(__file__).parent)]
+    folder = Path(__file__).parent.parent
     try:
-        head = subprocess.run(
-            [*git, "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=True
-        )
-        changed = subprocess.run(
-            [*git, "status", "--porcelain", "--untracked-files=no", "--", ".", "../actors"]
-            + ["../orchestrator", "../runtime"],
-            capture_output=True,
-            text=True,
-            check=True,
-        )
+        head = _git(folder, "rev-parse", "--short", "HEAD")
+        changed = _git(folder, "status", "--porcelain", "--untracked-files=no", *_MEASURED)
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
-    return head.stdout.strip() + ("+" if changed.stdout.strip() else "")
+    return head + ("+" if changed else "")
+
+
+def _git(folder: Path, *arguments: str) -> str:
+    command = ["git", "-C", str(folder), *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
 
 
 def versions(distributions: Iterable[str] = ("attrs", "cattrs", *PEERS)) -> dict[str, str | None]:
@@ -156,7 +154,7 @@ def markdown(suite: Mapping[str, Any]) -> str:
                 text.append(f"| {what}{_name(row)} | {size} | not measured | {_cell(row)} |")
                 continue
             median, low, high = (figure(row[part]) for part in ("median", "low", "high"))
-            beside = "; ".join(_beside(ratio) for ratio in row["ratios"]).replace(" x ", " × ")
+            beside = "; ".join(_beside(ratio) for ratio in row["ratios"]).replace(" x ", " × ")  # noqa: RUF001
             text.append(
                 f"| {what}{_name(row)} | {size} | {median} ({low} to {high}) {row['unit']}"
                 f" | {beside} |"

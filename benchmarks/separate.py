@@ -1,4 +1,4 @@
-"""Figures that need a process of their own: memory that nothing else has touched, a first import."""
+"""Figures that need a process of their own: memory that is untouched, a first import."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """How long do the import, the start and the close take, and how soon does a first child run?
 
-    python -m benchmarks.startup
+python -m benchmarks.startup
 """
 
 from __future__ import annotations
@@ -98,4 +98,4 @@ def measure(options: argparse.Namespace) -> list[Row]:
 
 
 if __name__ == "__main__":
-    main(QUESTION, measure)
+    main(QUESTION, measure, rounds=3)

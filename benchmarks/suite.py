@@ -35,7 +35,7 @@ QUESTIONS = (
 )
 PAGE = ROOT / "docs" / "performance.md"
 _BEGIN, _END = "<!-- figures: begin -->", "<!-- figures: end -->"
-_LIMIT, _FULL_LIMIT = 600.0, 7200.0  # seconds for one question
+_LIMIT, _FULL_LIMIT = 1800.0, 14400.0  # seconds for one question
 
 
 def ask(name: str, arguments: Sequence[str] = (), limit: float = _LIMIT) -> dict[str, Any]:
@@ -72,6 +72,7 @@ def main(names: Iterable[str], arguments: Sequence[str], results: Path = RESULTS
     absent = [name for name, version in suite["versions"].items() if version is None]
     print(f"{_about(suite)}; not installed: {', '.join(absent) or 'nothing'}\n{HEADER}")
     for name in names:
+        print(f"... {name}", file=sys.stderr, flush=True)
         answer = ask(name, arguments, limit)
         suite["questions"].append(answer)
         print("\n".join(lines(answer)), flush=True)

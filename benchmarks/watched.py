@@ -3,8 +3,8 @@
     python -m benchmarks.watched [--children N]
 
 The same fan-out three times: alone, watched by one subscriber that counts every event, and with a
-thread beside that which cancels random children as well. Checked is that no event was lost, and that
-cancels took effect: whoever was cancelled while it was queued has ended as cancelled.
+thread beside that which cancels random children as well. Checked is that no event was lost, that
+every child's end was told as it was, and that cancels took effect.
 """
 
 from __future__ import annotations
