@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import logging
 import time
 from collections.abc import Callable, Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -132,7 +133,9 @@ def ray_cluster() -> Iterator[Any]:
     """Ray on this machine, without its dashboard."""
     import ray  # noqa: PLC0415
 
-    ray.init(num_cpus=WORKERS, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+    ray.init(
+        num_cpus=WORKERS, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR
+    )
     try:
         yield ray
     finally:

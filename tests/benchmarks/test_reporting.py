@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from benchmarks import command, suite
-from benchmarks.measuring import Bar, Case, Row, take
+from benchmarks.measuring import Bar, Case, Row, missing, take
+from benchmarks.plotting import plot
 from benchmarks.reporting import figure, lines, machine, markdown, report, versions
 
 ROW_KEYS = {"what", "system", "size", "unit", "cores"}
@@ -166,6 +167,51 @@ def test_the_suite_writes_a_table_json_and_the_page(
     assert text.endswith("<!-- figures: end -->\nz\n")
     assert "What does it cost?" in text
     assert "old" not in text
+
+
+def test_without_what_draws_it_there_is_no_plot_and_all_else_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def plot(*_: object) -> None:
+        raise ImportError
+
+    monkeypatch.setattr(suite, "plot", plot)
+    monkeypatch.setattr(suite, "ask", lambda name, *_: {**answer(), "benchmark": name})
+    assert suite.main(["fan_out"], [], tmp_path) is True
+    assert "no plot: matplotlib is not installed" in capsys.readouterr().out
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["latest.json", "latest.md"]
+
+
+def test_an_unanswered_question_is_told_and_the_others_are_asked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    failed = {"benchmark": "calls", "question": "calls", "rows": [], "not_measured": "no room"}
+    answers = {"calls": failed, "memory": answer()}
+    monkeypatch.setattr(suite, "ask", lambda name, *_: answers[name])
+    assert suite.main(["calls", "memory"], [], tmp_path) is False
+    printed = capsys.readouterr().out
+    assert "not measured: no room" in printed
+    assert "What does it cost?" in printed
+    assert "Not measured: no room." in (tmp_path / "latest.md").read_text(encoding="utf-8")
+
+
+def test_a_plot_has_a_line_for_every_system_that_was_measured(tmp_path: Path) -> None:
+    children = {"what": "blocking children", "unit": "us/child", "cores": None}
+    drawn = [
+        {**children, "system": system, "size": size, "median": 3.0, "low": 2.0, "high": 4.0}
+        for system in ("actor-orchestrator", "a pool")
+        for size in (10, 100)
+    ]
+    absent = {**children, "system": "absent", "size": 10, "not_measured": "not installed: absent"}
+    path = tmp_path / "plot.svg"
+    if missing(["matplotlib"]):
+        with pytest.raises(ImportError):
+            plot({"rows": [*drawn, absent]}, "here", path)
+        return
+    plot({"rows": [*drawn, absent]}, "here", path)
+    text = path.read_text(encoding="utf-8")
+    assert "<!-- a pool -->" in text
+    assert "<!-- absent -->" not in text
 
 
 def test_a_page_without_a_place_for_figures_is_left_alone(tmp_path: Path) -> None:
