@@ -18,6 +18,7 @@ from benchmarks.peers import ASYNC, BLOCKING, Peer
 
 QUESTION = "What does a child of a fan-out cost?"
 KINDS = ("blocking", "async")
+SIZES = [1_000, 10_000, 100_000, 1_000_000]  # the last is --full
 MANY = 100_000  # from here on, fewer rounds
 _FEW = 2  # rounds of a heavy peer
 _LEAST_GROWTH = 100  # sizes that far apart tell how the cost grows
@@ -84,7 +85,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def measure(options: argparse.Namespace) -> list[Row]:
     """Both kinds at all sizes, and how the cost grows."""
-    sizes = options.children or [1_000, 10_000, 100_000, *([1_000_000] if options.full else [])]
+    sizes = options.children or SIZES[: 4 if options.full else 2 if options.quick else 3]
     heavy_at_most = max(sizes) if options.children or options.full else min(sizes)
     rows: list[Row] = []
     for kind in options.kind or KINDS:

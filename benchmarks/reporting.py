@@ -134,9 +134,11 @@ def markdown(suite: Mapping[str, Any]) -> str:
     about = suite["machine"]
     have = {name: version for name, version in suite["versions"].items() if version}
     absent = [name for name, version in suite["versions"].items() if not version]
+    load = f", load average {about['load'][0]:g} before" if about["load"] else ""
+    asked = f", with {' '.join(suite['arguments'])}" if suite["arguments"] else ""
     text = [
         f"Python {about['python']} on {about['processors']} processors ({about['processor']},"
-        f" {about['system']}), {about['taken_at'][:10]}, revision {about['revision']}; "
+        f" {about['system']}{load}), {about['taken_at'][:10]}, revision {about['revision']}{asked}; "
         + ", ".join(f"{name} {version}" for name, version in have.items())
         + "."
         + (f" Not installed, so not measured: {', '.join(absent)}." if absent else "")
