@@ -138,7 +138,8 @@ def markdown(suite: Mapping[str, Any]) -> str:
     asked = f", with {' '.join(suite['arguments'])}" if suite["arguments"] else ""
     text = [
         f"Python {about['python']} on {about['processors']} processors ({about['processor']},"
-        f" {about['system']}{load}), {about['taken_at'][:10]}, revision {about['revision']}{asked}; "
+        f" {about['system']}{load}), {about['taken_at'][:10]}, revision {about['revision']}"
+        f"{asked}; "
         + ", ".join(f"{name} {version}" for name, version in have.items())
         + "."
         + (f" Not installed, so not measured: {', '.join(absent)}." if absent else "")
