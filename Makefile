@@ -29,7 +29,7 @@ retried = $(1) || { echo "that failed; once more in 5 seconds" >&2; sleep 5; $(1
 
 help: ## list these targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' Makefile | \
-		awk -F'|' '{ printf "%-18s %s\n", $$1, $$2 }'
+		awk -F'|' '{ printf "%-21s %s\n", $$1, $$2 }'
 
 run: $(READY) ## run the example application
 	$(BIN)/$(RUN_COMMAND)

@@ -24,6 +24,7 @@ def plot(answer: Mapping[str, Any], about: str, path: Path) -> None:
     from matplotlib.ticker import FuncFormatter  # noqa: PLC0415
 
     mpl.rcParams["svg.hashsalt"] = "benchmarks"  # the same figures give the same file
+    mpl.rcParams["svg.fonttype"] = "none"  # text stays text, and the file small
     rows = [
         row for row in answer["rows"] if row["unit"] == "us/child" and "not_measured" not in row
     ]

@@ -121,12 +121,17 @@ def _name(row: Mapping[str, Any]) -> str:
 def _beside(ratio: Mapping[str, Any]) -> str:
     text = ""
     if ratio["peer"]:
-        spread = f"{figure(ratio['low'])} to {figure(ratio['high'])}"
-        text = f"{figure(ratio['median'])} ({spread}) x {ratio['peer']}"
+        text = f"{figure(ratio['median'])}{_spread(ratio)} x {ratio['peer']}"
     if ratio["limit"] is None:
         return text
     verdict = "met" if ratio["met"] else "MISSED"
     return f"{text}{', ' if text else ''}bar {figure(ratio['limit'])}: {verdict}"
+
+
+def _spread(found: Mapping[str, Any]) -> str:
+    if found["low"] == found["high"]:
+        return ""
+    return f" ({figure(found['low'])} to {figure(found['high'])})"
 
 
 def markdown(suite: Mapping[str, Any]) -> str:
@@ -150,16 +155,18 @@ def markdown(suite: Mapping[str, Any]) -> str:
             text.append(f"Not measured: {answer['not_measured']}.")
             continue
         text += ["| | size | median (low to high) | beside |", "| --- | ---: | ---: | --- |"]
+        last = ""
         for row in answer["rows"]:
-            what = f"{row['what']}: " if row["what"] else ""
+            if row["what"] != last:
+                last = row["what"]
+                text.append(f"| **{last}** | | | |")
             size = "" if row["size"] is None else f"{row['size']:,}"
             if "not_measured" in row:
-                text.append(f"| {what}{_name(row)} | {size} | not measured | {_cell(row)} |")
+                text.append(f"| {_name(row)} | {size} | not measured | {_cell(row)} |")
                 continue
-            median, low, high = (figure(row[part]) for part in ("median", "low", "high"))
             beside = "; ".join(_beside(ratio) for ratio in row["ratios"]).replace(" x ", " × ")  # noqa: RUF001
             text.append(
-                f"| {what}{_name(row)} | {size} | {median} ({low} to {high}) {row['unit']}"
+                f"| {_name(row)} | {size} | {figure(row['median'])}{_spread(row)} {row['unit']}"
                 f" | {beside} |"
             )
     return "\n".join(text) + "\n"
