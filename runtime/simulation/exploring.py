@@ -176,6 +176,7 @@ class Exploration:
 
     def _again(self, schedule: Schedule, error: BaseException) -> Failure[_Detail]:
         """Make the same choices again: the same has to come of it."""
+        __tracebackhide__ = True
         replay = self._replayed(schedule.deviations)
         again = self._attempt(replay)
         difference = _first_difference(schedule, replay)

@@ -257,6 +257,7 @@ class ReachReport:
             NotReachedError: some never did; it names them.
             TypeError: one of them is no `Reach`.
         """
+        __tracebackhide__ = True
         demanded = tuple(covers)
         for each in demanded:
             if not isinstance(each, Reach):

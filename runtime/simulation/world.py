@@ -144,6 +144,7 @@ class World:
         self.current = self.main
         self.tasks: dict[SimTask, None] = {}  # alive, beside main
         self.on_leave: list[Callable[[], object]] = []
+        self.schedule: object = None  # whose choices these are, if anybody's
         self.entered = False
         self.backend_name = backend
         self._backend = make_backend(backend)

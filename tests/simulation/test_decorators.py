@@ -12,12 +12,14 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import seed as hypothesis_seed
 from hypothesis import strategies as st
 
+from orchestrator import ActionRegistry
 from runtime.simulation import (
     NotDeterministicError,
     NotReachedError,
     Reach,
     ReplayError,
     Schedule,
+    SimulatedRuntime,
     Simulation,
     SimulationDeadlockError,
     reproduce_schedule,
@@ -189,6 +191,16 @@ async def test_an_async_test_runs_in_a_simulation_of_its_own() -> None:
     async with asyncio.timeout(7200):
         await asyncio.gather(asyncio.sleep(3600), asyncio.to_thread(time.sleep, 3600))
     assert time.monotonic() - began == pytest.approx(3600)
+
+
+@simulate(schedules=20)
+async def test_a_runtime_in_an_async_test_may_be_given_the_schedule_of_that_test(
+    schedule: Schedule,
+) -> None:
+    async with SimulatedRuntime(ActionRegistry(), schedule) as runtime:
+        assert await runtime.run_async(lambda: 3) == 3
+    with pytest.raises(ValueError, match="another schedule"):
+        SimulatedRuntime(ActionRegistry(), Schedule.plain())
 
 
 def test_a_race_in_async_code_is_found_and_replayed() -> None:
