@@ -9,7 +9,7 @@ from typing import Generic, TypeAlias, TypeVar
 
 from attrs import field, frozen
 
-from runtime.simulation.world import Deviation
+from runtime.simulation.choices import Deviation
 
 __all__ = ["Choice", "Failure", "minimise"]
 

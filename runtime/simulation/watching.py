@@ -18,8 +18,8 @@ from orchestrator.values import GroupResult
 from runtime import observing
 from runtime.invariants import InvariantChecker
 from runtime.local import LocalRuntime
-from runtime.machinery import Machinery
 from runtime.loops import Loops
+from runtime.machinery import Machinery
 from runtime.observing import Fact, Observer
 from runtime.places import Places
 from runtime.simulation.errors import UncontrolledError
