@@ -27,12 +27,8 @@ class Alarms:
     """The alarms of one world. Of equal times, the one that was set first comes first."""
 
     def __init__(self) -> None:
-        self._heap: list[tuple[float, int, Alarm]] = []
+        self.heap: list[tuple[float, int, Alarm]] = []  # some of them may be cancelled
         self._order = count()
-
-    def __bool__(self) -> bool:
-        """Whether there may be one; those that were cancelled may still count."""
-        return bool(self._heap)
 
     def set(self, when: float, fire: Callable[[], object]) -> Alarm:
         """Let *fire* be called at *when*, or a tick later."""
@@ -41,12 +37,12 @@ class Alarms:
         # A binary fraction: differences of such times are exact, so no wait is ever too short.
         when = math.ceil(when * TICKS) / TICKS
         alarm = Alarm(when, fire)
-        heappush(self._heap, (when, next(self._order), alarm))
+        heappush(self.heap, (when, next(self._order), alarm))
         return alarm
 
     def next(self) -> Alarm | None:
         """The earliest one."""
-        heap = self._heap
+        heap = self.heap
         while heap:
             alarm = heap[0][2]
             if alarm.live:
@@ -56,6 +52,6 @@ class Alarms:
 
     def take(self) -> Alarm:
         """Take the earliest one, which there is."""
-        alarm = heappop(self._heap)[2]
+        alarm = heappop(self.heap)[2]
         alarm.live = False
         return alarm

@@ -7,7 +7,7 @@ from typing import Protocol, overload
 
 from runtime.simulation.tasks import SimTask
 
-__all__ = ["CLOCK", "Chooser", "Deviation", "options_of"]
+__all__ = ["CLOCK", "MANY", "Chooser", "Deviation", "Options"]
 
 CLOCK = "clock!"  # the name of the choice that lets the earliest timer fire
 MANY = 32  # tasks that can run: more of them are not copied for every choice
@@ -39,7 +39,7 @@ class Chooser(Protocol):
         ...
 
 
-class _Options(Sequence[SimTask]):
+class Options(Sequence[SimTask]):
     """The current task and all others that can run, without a copy of them."""
 
     def __init__(self, current: SimTask, ready: list[SimTask]) -> None:
@@ -59,8 +59,3 @@ class _Options(Sequence[SimTask]):
         if isinstance(index, slice):
             return [self._current, *self._ready][index]
         return self._ready[index - 1] if index else self._current
-
-
-def options_of(current: SimTask, ready: list[SimTask]) -> Sequence[SimTask]:
-    """Who can go on where *current* can, it first."""
-    return [current, *ready] if len(ready) < MANY else _Options(current, ready)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import gc
 import sys
+from asyncio import _get_running_loop
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from itertools import count
@@ -19,7 +20,7 @@ from orchestrator.ids import replace_id_source
 from runtime.observing import Fact
 from runtime.simulation.alarms import Alarm, Alarms
 from runtime.simulation.backends import make_backend
-from runtime.simulation.choices import CLOCK, Chooser, Deviation, options_of
+from runtime.simulation.choices import CLOCK, MANY, Chooser, Deviation, Options
 from runtime.simulation.choosers import Plain
 from runtime.simulation.errors import (
     SimulationDeadlockError,
@@ -85,6 +86,7 @@ class World:
         self.entered = False
         self.backend_name = backend
         self._backend = make_backend(backend)
+        self._switch_to = self._backend.switch  # bound once: it is called at every switch
         self._loops = LoopState()
         self._alarms = Alarms()
         self._idents = count(FIRST_IDENT)
@@ -242,7 +244,7 @@ class World:
         task.visits = 0
         if task.killed:
             raise TaskKilled
-        if self._error is None and not self.ready and (self.jump or not self._alarms):
+        if self._error is None and not self.ready and (self.jump or not self._alarms.heap):
             return  # nobody else could run: no choice
         following = self._choose(task, runnable=True)
         if following is not task:
@@ -288,10 +290,10 @@ class World:
             if self._error is not None:
                 return self._take_main(task)
             ready = self.ready
-            alarm = self._alarms.next()
+            alarm = self._alarms.next() if self._alarms.heap else None
             options: Sequence[SimTask]
             if runnable:
-                options = options_of(task, ready)
+                options = [task, *ready] if len(ready) < MANY else Options(task, ready)
             elif ready:
                 options = ready
             elif alarm is not None:
@@ -384,11 +386,14 @@ class World:
 
     def _switch(self, to: SimTask) -> None:
         leaving = self.current
-        self._loops.leave(leaving)
+        loop = leaving.loop = _get_running_loop()
+        if loop is not None:
+            self._loops.leave(leaving)
         self.current = to
         self.path.append(to.name)
-        self._backend.switch(leaving, to)
-        self._loops.come_back(leaving)
+        self._switch_to(leaving, to)
+        if loop is not None:
+            self._loops.come_back(leaving)
 
     def _deadlock(self) -> BaseException:
         if self._foreign is not None:
