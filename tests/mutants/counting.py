@@ -65,6 +65,12 @@ def _counted(name: str, function: Any) -> Any:
     return call
 
 
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    """What Hypothesis did not take for a failure is none."""
+    if report.when == "call" and report.passed:
+        _taken.pop(report.nodeid, None)
+
+
 def pytest_terminal_summary(terminalreporter: Any) -> None:
     """One line for each property that failed."""
     for name, count in _taken.items():
