@@ -23,6 +23,7 @@ PROPERTIES = ("tests/simulation/invariants",)
 EXAMPLES = ("tests/conformance", "tests/orchestrator")
 LIMIT = 900.0  # seconds for one run of tests; what hangs was found
 _KILLED = re.compile(r"^KILLED \S+?([^/:]+\.py::\w+)\S* (\d+) (.*)$", re.MULTILINE)
+_FAILED = re.compile(r"^(?:ERROR|FAILED) \S+?([^/:]+\.py::\w+)", re.MULTILINE)
 
 
 @define
@@ -95,8 +96,7 @@ class _Planted:
 def judge_properties(mutant: Mutant, verdict: Verdict, tests: Sequence[str] = PROPERTIES) -> None:
     """Whether it passes the plain schedule, and which property test finds it."""
     with _Planted(mutant) as planted:
-        code, _ = planted.run("tests.mutants.plain")
-        verdict.passes_plain = code == 0
+        plain, _ = planted.run("tests.mutants.plain")
         code, output = planted.pytest("-p", "tests.mutants.counting", *tests)
         found = _KILLED.search(output)
         if code == 0:
@@ -105,8 +105,10 @@ def judge_properties(mutant: Mutant, verdict: Verdict, tests: Sequence[str] = PR
             verdict.killer, verdict.how = found[1], found[3]
             verdict.schedules = int(found[2])
         else:
-            verdict.killer = "?" if code is not None else "none ended in time"
+            failed = _FAILED.search(output)
+            verdict.killer = failed[1] if failed is not None else f"exit code {code}"
             verdict.how = output.strip().splitlines()[-1][:160] if output.strip() else ""
+        verdict.passes_plain = plain == 0  # last: it says that the verdict is there
 
 
 def judge_examples(mutant: Mutant, verdict: Verdict) -> None:

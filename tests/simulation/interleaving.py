@@ -70,6 +70,9 @@ class Stepped:
 @contextmanager
 def stepped(schedule: Any) -> Iterator[Stepped]:
     """Enter a simulation of traced threads."""
-    with Simulation(schedule, backend="threads") as simulation, pytest.MonkeyPatch.context() as patch:
+    with (
+        Simulation(schedule, backend="threads") as simulation,
+        pytest.MonkeyPatch.context() as patch,
+    ):
         patch.setattr(actors.system.worker, "Parker", simulation.world.new_parker)
         yield Stepped(simulation.world)

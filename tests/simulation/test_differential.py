@@ -20,7 +20,13 @@ from typing import Any
 
 import pytest
 
-from orchestrator import ActionRegistry, Execution, GroupFailedError, Orchestrator, OrchestratorError
+from orchestrator import (
+    ActionRegistry,
+    Execution,
+    GroupFailedError,
+    Orchestrator,
+    OrchestratorError,
+)
 from runtime import LocalRuntime
 from runtime.simulation import Schedule, SimulatedRuntime
 
