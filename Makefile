@@ -22,7 +22,7 @@ retried = $(1) || { echo "that failed; once more in 5 seconds" >&2; sleep 5; $(1
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run print-run-command test check lint types snippets format examples bench wheel \
+.PHONY: help run print-run-command test check lint types snippets format examples bench mutants wheel \
 	clean distclean
 
 help: ## list these targets
@@ -62,6 +62,9 @@ examples: $(READY) ## run every example that ends by itself
 
 bench: $(READY) ## measure fan-out and fan-in
 	$(BIN)/python -m benchmarks.fan_out
+
+mutants: $(READY) ## see whether the tests find every seeded fault (about an hour; it can be resumed)
+	$(BIN)/python -m tests.mutants
 
 wheel: $(READY) ## build the source archive and, from it, the wheel, into dist/
 	rm -rf $(DIST)

@@ -95,7 +95,7 @@ def _save(verdicts: dict[str, Verdict]) -> None:
     partial.replace(RESULTS)
 
 
-def _yes(answer: bool | None) -> str:  # noqa: FBT001 - three answers
+def _yes(answer: bool | None) -> str:
     return "?" if answer is None else "yes" if answer else "no"
 
 

@@ -61,7 +61,7 @@ def _counted(name: str, function: Any) -> Any:
                 _errors[name] = f"{type(error).__name__}: {text[0] if text else frame.line}"
             raise
 
-    call._counted = True  # type: ignore[attr-defined]  # noqa: SLF001
+    call._counted = True  # type: ignore[attr-defined]
     return call
 
 

@@ -11,6 +11,7 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Self
 
 from attrs import asdict, define
 
@@ -62,7 +63,7 @@ class _Planted:
         copy_of_project(self.root)
         plant(mutant, self.root)
 
-    def __enter__(self) -> _Planted:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:

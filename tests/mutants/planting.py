@@ -7,7 +7,7 @@ from pathlib import Path
 
 from tests.mutants.catalogue import Edit, Mutant
 
-__all__ = ["PACKAGES", "ROOT", "PlantError", "copy_of_project", "plant", "places_of"]
+__all__ = ["PACKAGES", "ROOT", "PlantError", "copy_of_project", "places_of", "plant"]
 
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = ("actors", "orchestrator", "runtime")

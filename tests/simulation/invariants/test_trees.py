@@ -167,8 +167,8 @@ def test_12_a_cycle_of_waits_is_an_error_and_never_a_hang(
 
     with SimulatedRuntime(actions, schedule, workers=1 if one_worker else 4) as runtime:
         started = threading.Event()
-        for number in range(len(graph)):
-            handles.append(runtime.spawn("t:waits", {"number": number}))
+        for number in range(len(graph)):  # one by one: they look at the list meanwhile
+            handles.append(runtime.spawn("t:waits", {"number": number}))  # noqa: PERF401
         started.set()
         for handle in handles:
             handle.result()
