@@ -25,7 +25,7 @@ retried = $(1) || { echo "that failed; once more in 5 seconds" >&2; sleep 5; $(1
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .PHONY: help run print-run-command test check lint types snippets format examples bench \
-	bench-page counts record-counts wheel clean distclean
+	bench-page counts record-counts mutants wheel clean distclean
 
 help: ## list these targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' Makefile | \
@@ -73,6 +73,9 @@ counts: $(READY) ## compare the counts per child with their baseline
 
 record-counts: $(READY) ## make the counts per child of this version the baseline
 	$(BIN)/python -m benchmarks.counts --record
+
+mutants: $(READY) ## see whether the tests find every seeded fault (about an hour; it can be resumed)
+	$(BIN)/python -m tests.mutants
 
 wheel: $(READY) ## build the source archive and, from it, the wheel, into dist/
 	rm -rf $(DIST)

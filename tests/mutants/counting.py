@@ -61,8 +61,14 @@ def _counted(name: str, function: Any) -> Any:
                 _errors[name] = f"{type(error).__name__}: {text[0] if text else frame.line}"
             raise
 
-    call._counted = True  # type: ignore[attr-defined]  # noqa: SLF001
+    call._counted = True  # type: ignore[attr-defined]
     return call
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    """What Hypothesis did not take for a failure is none."""
+    if report.when == "call" and report.passed:
+        _taken.pop(report.nodeid, None)
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:

@@ -10,7 +10,7 @@ from collections import defaultdict
 from typing import Any
 
 from orchestrator import ExecutionState, GroupPolicy
-from runtime.simulation.planned import Kind, Step, Told
+from runtime.simulation.planned import Kind, Step
 from runtime.simulation.plans import FanOutPlan, TaskPlan, Wait
 from tests.actors.fan_in_model import verdict
 from tests.simulation.harness import Run
@@ -69,10 +69,10 @@ def check_answers(run: Run) -> None:
         assert told == [told[0]] * len(told), f"{group_id} was told differently: {told}"
         plan = run.fan_out(steps[0].path)
         if told[0].kind == "outputs" and plan.keep:
-            assert len(told[0].outputs) == _width(plan, told[0]), f"{group_id}: half an answer"
+            assert len(told[0].outputs) == _width(plan), f"{group_id}: half an answer"
 
 
-def _width(plan: FanOutPlan, told: Told) -> int:
+def _width(plan: FanOutPlan) -> int:
     match plan.mode.value:
         case "all" | "anyError":
             return len(plan.children)

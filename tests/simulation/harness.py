@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Self
 
 from attrs import define
 from hypothesis import currently_in_test_context, note
@@ -57,7 +57,7 @@ def play(
     listens: bool = True,
     settles: bool = True,
 ) -> Run:
-    """Run *plan* to its end, and the runtime to its close; with *settles* not before all is over."""
+    """Run *plan* to its end, and the runtime to its close; with *settles* all is over before."""
     record, events = Record(watched=watched), []
     left: list[str] = []
     runtime = SimulatedRuntime(
@@ -99,7 +99,7 @@ class Errors(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         self.texts.append(f"{record.name}: {self.format(record)[-300:]}")
 
-    def __enter__(self) -> Errors:
+    def __enter__(self) -> Self:
         for name in _LOGGERS:
             logging.getLogger(name).addHandler(self)
         return self

@@ -9,7 +9,6 @@ import pytest
 from orchestrator import ActionRegistry, DeadlockError
 from runtime import LocalRuntime
 from runtime.simulation import SimulatedRuntime
-
 from runtime.simulation.plans import FanOutPlan, Fault
 from runtime.simulation.schedule import Schedule
 from tests.simulation.checks import check_all
