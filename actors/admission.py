@@ -179,6 +179,7 @@ class Admission:
         slots = returning.slots
         if (
             slots.needs_worker
+            and not slots.has_worker  # a wait that was refused has kept it
             and not returning.impatient
             and self.busy - self.cancelling >= self.workers
         ):

@@ -68,9 +68,12 @@ class ExecutionChecks:
     # Where executions come from
 
     def _submitted(self, fact: Fact) -> None:
-        given, parent = fact[4], fact[5]
-        if given.id in self._lives:
-            return  # it is refused: the id is taken
+        given, parent, is_scope = fact[4], fact[5], fact[8]
+        before = self._lives.get(given.id)
+        if before is not None:
+            if not (is_scope and before.settled):
+                return  # it is refused: the id is taken
+            del self._lives[given.id]  # a scope may have the name of one that is over
         self._life(given.id).parent = parent
         if parent is not None:
             self._life(parent).calls.append(given.id)
@@ -138,8 +141,8 @@ class ExecutionChecks:
             )
         self._check_deadline(life.parent, execution_id, execution_id, deadline, at)
         life.attempts, life.running, life.deadline = number, number, deadline
-        group = self._groups.groups.get(life.group or "")
-        life.condemned = group is not None and group.rest_cancelled
+        own = self._groups.groups.get(life.group or "")
+        life.condemned = own is not None and own.rest_cancelled
 
     def _blame_attempt(self, life: _Life, at: float, what: str) -> None:
         self._report(Invariant.ATTEMPTS, at, f"{life.id}: {what}", life.id)

@@ -12,8 +12,9 @@ from actors.system import Clock, Timer
 from runtime.simulation.tasks import TaskKilled
 
 if TYPE_CHECKING:
+    from runtime.simulation.alarms import Alarm
     from runtime.simulation.tasks import SimTask
-    from runtime.simulation.world import Alarm, World
+    from runtime.simulation.world import World
 
 __all__ = ["VirtualClock"]
 

@@ -51,7 +51,8 @@ def simulate(
             --schedule-seed S`` overrides it.
         clock: ``"choose"``, ``"jump"`` or seconds, see `Schedule`.
         backend: ``"greenlet"``, or ``"threads"`` for real threads that take turns.
-        minimise: Whether to make a failing schedule small, which takes two seconds at most.
+        minimise: Whether to make a failing schedule small, which takes at most two seconds of
+            processor time.
         covers: What must have happened in at least one of the runs, or the test fails with a
             `NotReachedError`; it is looked at when all have passed.
 

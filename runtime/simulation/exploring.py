@@ -34,7 +34,7 @@ __all__ = [
 Test: TypeAlias = Callable[[Schedule], object]
 OnRun: TypeAlias = Callable[[Schedule], object]
 
-BUDGET = 2.0  # real seconds for making a failure small
+BUDGET = 2.0  # seconds of processor time for making a failure small
 _OTHERS = 300  # more schedules, in which a smaller failure is looked for
 _OTHER_MODES = ("few", "few", "pct-2", "pct-3", "starve")  # those with few choices to leave out
 

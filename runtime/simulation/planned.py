@@ -13,16 +13,14 @@ from attrs import define, field, frozen
 from orchestrator import (
     ActionRegistry,
     AsyncOrchestrator,
-    AwaitTimeoutError,
     Cancelled,
     Execution,
-    ExecutionCancelledError,
-    GroupCancelledError,
     GroupFailedError,
     GroupTimeoutError,
     Orchestrator,
     OrchestratorError,
     Retry,
+    RuntimeClosedError,
     UnknownGroupError,
     current_context,
 )
@@ -64,7 +62,7 @@ class PlannedError(Exception):
     """What failing tasks raise."""
 
 
-class PlannedExit(BaseException):  # noqa: N818 - it is no error
+class PlannedExit(BaseException):
     """What tasks raise that end by a ``BaseException``."""
 
 
@@ -76,6 +74,7 @@ class Told:
     outputs: tuple[Any, ...] = ()
     errors: tuple[str, ...] = ()  # of a failed group: each child's, in their order
     missing: tuple[int, ...] = ()  # of a group whose deadline has passed
+    states: tuple[str, ...] = ()  # of a failed group: each child's at the decision
 
 
 class Kind:
@@ -87,6 +86,8 @@ class Kind:
     TOLD = "told"  # a wait has returned
     CHILD = "child"  # as_completed gave an end
     FAULT = "fault"  # something was done from outside
+    OPENS = "opens"  # a source of children was read for the first time
+    CLOSES = "closes"  # it is over
 
 
 @frozen
@@ -231,7 +232,8 @@ def _told_error(error: BaseException) -> Told:
     match error:
         case GroupFailedError():
             errors = tuple(f"{type(each).__name__}: {each}" for each in error.exceptions)
-            return Told(kind, tuple(error.outputs), errors)
+            states = tuple(each.state.value for each in error.executions)
+            return Told(kind, tuple(error.outputs), errors, states=states)
         case GroupTimeoutError():
             return Told(kind, tuple(error.outputs), (str(error),), tuple(error.missing))
         case BaseExceptionGroup():
@@ -249,7 +251,7 @@ async def _task(record: Record, plan: TaskPlan, path: Path, orchestrator: Any) -
         if plan.delay:
             await orchestrator.sleep(plan.delay)
         if attempt <= plan.fails_first:
-            raise PlannedError(f"{name_of(path)}, attempt {attempt}")  # noqa: TRY301
+            raise PlannedError(f"{name_of(path)}, attempt {attempt}")
         return await _end(plan, path, orchestrator)
     except (Cancelled, asyncio.CancelledError):
         if plan.lingers:
@@ -314,17 +316,21 @@ async def _fan_out(record: Record, plan: FanOutPlan, path: Path, orchestrator: A
         for number, waiter in enumerate(plan.waiters):
             _send_waiter(record, path, group_id, number, waiter)
         if attempt <= plan.fails_first:
-            raise PlannedError(f"{name_of(path)}, attempt {attempt}")  # noqa: TRY301
+            raise PlannedError(f"{name_of(path)}, attempt {attempt}")
         return await _wait(record, plan, path, group_id, orchestrator)
     finally:
         record.steps.append(Step(Kind.ENDS, path, time.monotonic(), execution_id, attempt))
 
 
 def _children(record: Record, plan: FanOutPlan, path: Path) -> Iterator[Execution]:
-    for index, child in enumerate(plan.children):
-        execution = planned(child, (*path, index))
-        record.ids[*path, index] = execution.id
-        yield execution
+    record.steps.append(Step(Kind.OPENS, path, time.monotonic()))
+    try:
+        for index, child in enumerate(plan.children):
+            execution = planned(child, (*path, index))
+            record.ids[*path, index] = execution.id
+            yield execution
+    finally:
+        record.steps.append(Step(Kind.CLOSES, path, time.monotonic()))
 
 
 async def _call_all(record: Record, plan: FanOutPlan, path: Path, orchestrator: Any) -> Any:
@@ -415,9 +421,7 @@ def _send_waiter(
         record.start(lambda: _await_group(record, path, group_id, who, waiter))
 
 
-def _await_group(
-    record: Record, path: Path, group_id: str, who: str, waiter: WaiterPlan
-) -> None:
+def _await_group(record: Record, path: Path, group_id: str, who: str, waiter: WaiterPlan) -> None:
     if waiter.after:
         time.sleep(waiter.after)
     since = time.monotonic()
@@ -484,8 +488,8 @@ def _do(record: Record, plan: Plan, fault: Fault) -> None:
             orchestrator.cancel_group(name, "a planned fault")
         else:
             orchestrator.cancel(name, "a planned fault")
-    except UnknownGroupError:
-        pass  # its emitter has ended
+    except (UnknownGroupError, RuntimeClosedError):
+        pass  # its emitter, or all of it, has ended
 
 
 # One body for blocking and async code
@@ -533,5 +537,3 @@ def _here_async() -> AsyncOrchestrator:
     orchestrator = AsyncOrchestrator.from_context()
     assert orchestrator is not None  # noqa: S101 - it is called by an action
     return orchestrator
-
-

@@ -36,7 +36,7 @@ class SimProcessHost(ProcessHost):
 
     def __init__(self, world: World, *, mortal: bool = False) -> None:
         """*mortal*: let the schedule decide that a process dies in the middle of a call."""
-        super().__init__()
+        super().__init__(keep_idle=4)  # of which there can be no shortage
         self._world = world
         self._mortal = mortal
         self._pids = count(FIRST_PID)

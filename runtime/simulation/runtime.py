@@ -7,7 +7,7 @@ from typing import Self
 
 from orchestrator.errors import RuntimeClosedError
 from orchestrator.registry import ActionRegistry
-from runtime.local import Machinery
+from runtime.machinery import Machinery
 from runtime.simulation.clock import VirtualClock
 from runtime.simulation.dispatching import SimDispatcher, SimSystem, SimTurns
 from runtime.simulation.errors import SimulationError

@@ -118,7 +118,7 @@ def waiters(*, most: int = 2, timeouts: bool = True) -> st.SearchStrategy[tuple[
     return st.lists(one, max_size=most).map(tuple)
 
 
-def fan_outs(  # noqa: C901 - each parameter opens one field
+def fan_outs(
     children: st.SearchStrategy[TaskPlan] | None = None,
     *,
     depth: int = 1,

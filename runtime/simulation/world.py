@@ -8,19 +8,19 @@ which lets the earliest timer fire now. Time stands still otherwise, unless noth
 from __future__ import annotations
 
 import gc
-import math
 import sys
+from asyncio import _get_running_loop
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from heapq import heappop, heappush
 from itertools import count
 from types import FrameType
-from typing import Protocol, overload
 
 from actors.system.parking import ThreadHooks
 from orchestrator.ids import replace_id_source
 from runtime.observing import Fact
+from runtime.simulation.alarms import Alarm, Alarms
 from runtime.simulation.backends import make_backend
+from runtime.simulation.choices import CLOCK, MANY, Chooser, Deviation, Options
 from runtime.simulation.choosers import Plain
 from runtime.simulation.errors import (
     SimulationDeadlockError,
@@ -39,73 +39,11 @@ from runtime.simulation.reach import Reach, count_reach
 from runtime.simulation.stacks import where
 from runtime.simulation.tasks import SimTask, TaskKilled, TaskState
 
-__all__ = ["CLOCK", "LAG", "Alarm", "Chooser", "Deviation", "World"]
+__all__ = ["LAG", "MAX_STEPS", "World"]
 
-CLOCK = "clock!"  # the name of the choice that lets the earliest timer fire
 FIRST_IDENT = 1_000_001  # of tasks; far from what an operating system hands out
 MAX_STEPS = 1_000_000
 LAG = 5.0  # virtual seconds
-MANY = 32  # tasks that can run: more of them are not copied for every choice
-TICKS = 2.0**30  # in a virtual second: a little less than a nanosecond each
-
-Deviation = tuple[str, int, int, str]  # task, its step, which choice at that step, what was chosen
-
-
-class Chooser(Protocol):
-    """Makes every choice of one simulation."""
-
-    def choose(self, current: SimTask, options: Sequence[SimTask], clock: bool) -> int:  # noqa: FBT001
-        """The index of who goes on: one of *options*, or their number for the clock.
-
-        Called only where there is a choice. Index 0 is the plain order: *current* goes on where
-        it can, else whoever has been runnable for longest.
-
-        Args:
-            current: The task at the switch point.
-            options: Who can run; *current* first where it can.
-            clock: Whether letting the earliest timer fire is one more option.
-        """
-        ...
-
-    def decide(self, current: SimTask, what: str, options: int) -> int:
-        """Choose one of *options* for something else than a turn, such as a fault.
-
-        0 is the plain answer. *what* names the question, in a few words.
-        """
-        ...
-
-
-class _Options(Sequence[SimTask]):
-    """The current task and all others that can run, without a copy of them."""
-
-    def __init__(self, current: SimTask, ready: list[SimTask]) -> None:
-        self._current = current
-        self._ready = ready
-
-    def __len__(self) -> int:
-        return 1 + len(self._ready)
-
-    @overload
-    def __getitem__(self, index: int) -> SimTask: ...
-
-    @overload
-    def __getitem__(self, index: slice) -> list[SimTask]: ...
-
-    def __getitem__(self, index: int | slice) -> SimTask | list[SimTask]:
-        if isinstance(index, slice):
-            return [self._current, *self._ready][index]
-        return self._ready[index - 1] if index else self._current
-
-
-class Alarm:
-    """Something that happens at a point in virtual time, unless it is cancelled."""
-
-    __slots__ = ("fire", "live", "when")
-
-    def __init__(self, when: float, fire: Callable[[], object]) -> None:
-        self.when = when
-        self.fire = fire  # called by the world, between two steps: it must not switch
-        self.live = True
 
 
 class World:
@@ -148,9 +86,9 @@ class World:
         self.entered = False
         self.backend_name = backend
         self._backend = make_backend(backend)
+        self._switch_to = self._backend.switch  # bound once: it is called at every switch
         self._loops = LoopState()
-        self._alarms: list[tuple[float, int, Alarm]] = []
-        self._order = count()
+        self._alarms = Alarms()
         self._idents = count(FIRST_IDENT)
         self._kinds: dict[str, int] = {}
         self._error: BaseException | None = None  # to be raised in main
@@ -306,7 +244,7 @@ class World:
         task.visits = 0
         if task.killed:
             raise TaskKilled
-        if self._error is None and not self.ready and (self.jump or not self._alarms):
+        if self._error is None and not self.ready and (self.jump or not self._alarms.heap):
             return  # nobody else could run: no choice
         following = self._choose(task, runnable=True)
         if following is not task:
@@ -352,10 +290,10 @@ class World:
             if self._error is not None:
                 return self._take_main(task)
             ready = self.ready
-            alarm = self._next_alarm()
+            alarm = self._alarms.next() if self._alarms.heap else None
             options: Sequence[SimTask]
             if runnable:
-                options = [task, *ready] if len(ready) < MANY else _Options(task, ready)
+                options = [task, *ready] if len(ready) < MANY else Options(task, ready)
             elif ready:
                 options = ready
             elif alarm is not None:
@@ -448,11 +386,14 @@ class World:
 
     def _switch(self, to: SimTask) -> None:
         leaving = self.current
-        self._loops.leave(leaving)
+        loop = leaving.loop = _get_running_loop()
+        if loop is not None:
+            self._loops.leave(leaving)
         self.current = to
         self.path.append(to.name)
-        self._backend.switch(leaving, to)
-        self._loops.come_back(leaving)
+        self._switch_to(leaving, to)
+        if loop is not None:
+            self._loops.come_back(leaving)
 
     def _deadlock(self) -> BaseException:
         if self._foreign is not None:
@@ -476,31 +417,15 @@ class World:
 
     def call_at(self, when: float, fire: Callable[[], object]) -> Alarm:
         """Let *fire* be called at *when*, in virtual seconds, or a little later; never at once."""
-        if when == float("inf"):
-            return Alarm(when, fire)
-        # A binary fraction: differences of such times are exact, so no wait is ever too short.
-        when = math.ceil(when * TICKS) / TICKS
-        alarm = Alarm(when, fire)
-        heappush(self._alarms, (when, next(self._order), alarm))
-        return alarm
+        return self._alarms.set(when, fire)
 
     def call_in(self, seconds: float, fire: Callable[[], object]) -> Alarm:
         """`call_at`, counted from now."""
         return self.call_at(self.now + max(0.0, seconds), fire)
 
-    def _next_alarm(self) -> Alarm | None:
-        alarms = self._alarms
-        while alarms:
-            alarm = alarms[0][2]
-            if alarm.live:
-                return alarm
-            heappop(alarms)
-        return None
-
     def _fire(self) -> None:
-        when, _, alarm = heappop(self._alarms)
-        self.now = max(self.now, when)
-        alarm.live = False
+        alarm = self._alarms.take()
+        self.now = max(self.now, alarm.when)
         alarm.fire()
 
     # What happened

@@ -10,7 +10,7 @@ from collections import defaultdict
 from typing import Any
 
 from orchestrator import ExecutionState, GroupPolicy
-from runtime.simulation.planned import Kind, Step, Told
+from runtime.simulation.planned import Kind, Step
 from runtime.simulation.plans import FanOutPlan, TaskPlan, Wait
 from tests.actors.fan_in_model import verdict
 from tests.simulation.harness import Run
@@ -28,6 +28,7 @@ __all__ = [
     "check_nothing_left",
     "check_patience",
     "check_resumed",
+    "check_told_of_failures",
 ]
 
 _COMPLETED = ExecutionState.COMPLETED
@@ -46,6 +47,7 @@ def check_all(run: Run) -> None:
     check_patience(run)
     check_resumed(run)
     check_clock(run)
+    check_told_of_failures(run)
     check_nothing_left(run)
 
 
@@ -67,10 +69,10 @@ def check_answers(run: Run) -> None:
         assert told == [told[0]] * len(told), f"{group_id} was told differently: {told}"
         plan = run.fan_out(steps[0].path)
         if told[0].kind == "outputs" and plan.keep:
-            assert len(told[0].outputs) == _width(plan, told[0]), f"{group_id}: half an answer"
+            assert len(told[0].outputs) == _width(plan), f"{group_id}: half an answer"
 
 
-def _width(plan: FanOutPlan, told: Told) -> int:
+def _width(plan: FanOutPlan) -> int:
     match plan.mode.value:
         case "all" | "anyError":
             return len(plan.children)
@@ -210,6 +212,7 @@ def check_events(run: Run) -> None:
 def check_attempts(run: Run) -> None:
     """13: one run for each attempt, never two at once, none that the cancel had taken."""
     last = {event.execution.id: event.execution for event in run.events}
+    parents = {name: execution.parent_id for name, execution in last.items()}
     inside: set[str] = set()
     runs: dict[str, int] = defaultdict(int)
     for step in run.record.steps:
@@ -219,6 +222,8 @@ def check_attempts(run: Run) -> None:
             inside.add(name)
             runs[name] += 1
             assert step.attempt == runs[name], f"attempt {step.attempt} is run {runs[name]}"
+            if step.attempt > 1:  # all that the last one had left below is over
+                assert not {each for each in inside if parents.get(each) == name}
         elif step.kind == Kind.ENDS:
             inside.remove(name)
     assert inside == set(), "code runs on after the close"
@@ -299,3 +304,28 @@ def check_nothing_left(run: Run) -> None:
     """10, 20: after the close there is no task, timer, actor or group, and no code runs."""
     assert run.left == []
     assert run.record.running() == set()
+    opened = [step.path for step in run.record.of(Kind.OPENS)]
+    assert sorted(opened) == sorted(step.path for step in run.record.of(Kind.CLOSES))
+    assert run.logged == [], "the library has failed on its own"
+
+
+def check_told_of_failures(run: Run) -> None:
+    """16 of its list: an error of a group reaches its parent's code, or fails the parent."""
+    told = answers(run)
+    last = {event.execution.id: event.execution for event in run.events}
+    for group_id, emit in run.groups().items():
+        parent = last.get(emit.execution_id)
+        if parent is None or parent.state is not _COMPLETED or parent.attempts != emit.attempt:
+            continue
+        if run.fan_out(emit.path).wait is Wait.ENDS:
+            continue
+        failed = any(s.told and s.told.kind != "outputs" for s in told.get(group_id, ()))
+        heard = [
+            step.told.kind
+            for step in run.record.of(Kind.TOLD)
+            if step.group_id == group_id and step.who in ("parent", "resumed") and step.told
+        ]
+        if failed:
+            assert any(kind not in ("outputs", "AwaitTimeoutError") for kind in heard), (
+                f"{parent} completed, and nobody was told that {group_id} has failed"
+            )

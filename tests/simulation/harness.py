@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Self
 
 from attrs import define
-from hypothesis import note
+from hypothesis import currently_in_test_context, note
 
 from runtime.simulation import SimulatedRuntime
 from runtime.simulation.planned import Kind, Record, Step, Told, planned_actions, run_plan
@@ -28,6 +29,7 @@ class Run:
     left: list[str]  # what was still there after the close
     strict_time: bool  # time moved only when nothing could run
     faults: Sequence[Fault]
+    logged: list[str]  # of the library's own errors
 
     def fan_out(self, path: Path) -> FanOutPlan:
         """The fan-out of the plan at *path*."""
@@ -53,28 +55,66 @@ def play(
     timeout: float | None = None,
     watched: bool = True,
     listens: bool = True,
+    settles: bool = True,
 ) -> Run:
-    """Run *plan* to its end, and the runtime to its close."""
+    """Run *plan* to its end, and the runtime to its close; with *settles* all is over before."""
     record, events = Record(watched=watched), []
+    left: list[str] = []
     runtime = SimulatedRuntime(
         planned_actions(record),
         schedule,
         workers=workers,
         clock="jump" if strict_time else "choose",
     )
-    with runtime:
+    with Errors() as errors, runtime:
         if listens:
             runtime.subscribe(events.append)
         answer = run_plan(runtime, plan, record, faults=faults, timeout=timeout)
+        if settles:
+            left = quiet_of(runtime)
         runtime.close()
-        left = still_there(runtime)
-    note(f"the root came to {answer}")
-    return Run(plan, record, answer, events, runtime.stats(), left, strict_time, faults)
+        left += still_there(runtime)
+    if currently_in_test_context():
+        note(f"the root came to {answer}")
+    return Run(
+        plan, record, answer, events, runtime.stats(), left, strict_time, faults, errors.texts
+    )
+
+
+def quiet_of(runtime: Any) -> list[str]:
+    """Let all of it end; what is then still known of it, beside the allocator."""
+    runtime.world.jump = True
+    time.sleep(HOUR)
+    actors = [repr(ref) for ref in runtime._environment.system._refs][1:]
+    return actors + [f"group {name}" for name in runtime._groups]
+
+
+class Errors(logging.Handler):
+    """Keeps what the library, or an event loop, logs as its own failures."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.ERROR)
+        self.texts: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.texts.append(f"{record.name}: {self.format(record)[-300:]}")
+
+    def __enter__(self) -> Self:
+        for name in _LOGGERS:
+            logging.getLogger(name).addHandler(self)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for name in _LOGGERS:
+            logging.getLogger(name).removeHandler(self)
+
+
+_LOGGERS = ("actors.system", "pykka", "asyncio")
 
 
 def still_there(runtime: Any) -> list[str]:
     """What of a closed runtime is left in its simulation: tasks, timers, actors, groups."""
-    world = runtime._world
+    world = runtime.world
     world.jump = True
     time.sleep(HOUR)  # all that can run does, and every timer that was forgotten fires
     tasks = [repr(task) for task in world.tasks]

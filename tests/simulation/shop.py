@@ -106,7 +106,7 @@ class Scripted(Plain):
 def scripted(
     choices: dict[tuple[str, int], str] | None = None, answers: tuple[int, ...] = ()
 ) -> Schedule:
-    return Schedule(lambda: Scripted(choices or {}, answers))
+    return Schedule(lambda: Scripted(choices or {}, answers), "scripted")
 
 
 def run(schedule: Schedule, target: str, given: Any, **options: Any) -> Any:

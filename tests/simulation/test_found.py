@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
+from orchestrator import ActionRegistry, DeadlockError
+from runtime import LocalRuntime
+from runtime.simulation import SimulatedRuntime
 from runtime.simulation.plans import FanOutPlan, Fault
 from runtime.simulation.schedule import Schedule
 from tests.simulation.checks import check_all
@@ -16,9 +21,29 @@ def test_a_lazy_emit_whose_execution_is_cancelled_on_its_way_is_closed_and_forgo
 ) -> None:
     # Its source was never started and so never closed, and the group stayed known.
     child = FanOutPlan(max_in_flight=1, is_async=True)
-    check_all(play(FanOutPlan(children=(child,), timeout=0.0, fails_first=1), Schedule.seeded(seed)))
+    check_all(
+        play(FanOutPlan(children=(child,), timeout=0.0, fails_first=1), Schedule.seeded(seed))
+    )
 
 
 @pytest.mark.parametrize("seed", range(30))
 def test_a_group_that_is_admitted_after_its_emitters_end_is_forgotten(seed: int) -> None:
     check_all(play(FanOutPlan(), Schedule.seeded(seed), faults=[Fault()]))
+
+
+@pytest.mark.parametrize("make", [LocalRuntime, SimulatedRuntime])
+def test_a_wait_that_is_refused_does_not_wait_for_the_worker_that_it_has(make: Any) -> None:
+    actions, handles = ActionRegistry(), []
+
+    @actions.register("t:waits_for_itself")
+    def waits_for_itself(handle: Any) -> None:
+        handle.get(timeout=30).result()
+
+    with make(actions, workers=1) as runtime:
+        from actors.system import Future  # noqa: PLC0415 - met by the two
+
+        handle: Any = Future()
+        handles.append(runtime.spawn("t:waits_for_itself", {"handle": handle}))
+        handle.set(handles[0])
+        with pytest.raises(DeadlockError):
+            handles[0].result(30)

@@ -24,7 +24,7 @@ from tests.simulation.checks import (
     check_resumed,
 )
 from tests.simulation.harness import Run, play
-from tests.simulation.schedules import schedules
+from tests.simulation.schedules import orders
 
 AWAITS = (Wait.AWAIT, Wait.RETURN, Wait.ENDS)
 ALL_OUTCOMES = outcomes(hangs=False)
@@ -40,7 +40,7 @@ def groups(run: Run) -> None:
 @given(
     fan_outs(waits=AWAITS, outside=waiters(most=3), is_async=False),
     faults(most=1, kinds=[FaultKind.CANCEL_GROUP], depth=0),
-    schedules(),
+    orders(),
 )
 def test_1_a_group_decides_once_and_its_answer_never_changes(
     plan: FanOutPlan, disturbances: tuple[Fault, ...], schedule: Any
@@ -56,7 +56,7 @@ def test_1_a_group_decides_once_and_its_answer_never_changes(
         outside=waiters(most=4, timeouts=False),
         deadlines=True,
     ),
-    schedules(),
+    orders(),
 )
 def test_2_a_waiter_before_during_or_after_the_decision_returns(
     plan: FanOutPlan, schedule: Any
@@ -66,7 +66,7 @@ def test_2_a_waiter_before_during_or_after_the_decision_returns(
     assert len(run.record.of("told")) == 2 + len(plan.waiters)
 
 
-@given(fan_outs(tasks(outcomes([Outcome.VALUE, Outcome.NONE])), modes=[AwaitMode.ALL]), schedules())
+@given(fan_outs(tasks(outcomes([Outcome.VALUE, Outcome.NONE])), modes=[AwaitMode.ALL]), orders())
 def test_3_outputs_are_in_the_order_of_emission(plan: FanOutPlan, schedule: Any) -> None:
     run = play(plan, schedule)
     names = tuple(
@@ -89,14 +89,14 @@ def ranked(draw: st.DrawFn) -> FanOutPlan:
     return draw(fan_outs(some, width=5, waits=[Wait.AWAIT], outside=outside))
 
 
-@given(ranked(), schedules())
+@given(ranked(), orders())
 def test_5_each_mode_decides_at_the_first_report_at_which_it_can(
     plan: FanOutPlan, schedule: Any
 ) -> None:
     groups(play(plan, schedule))
 
 
-@given(ranked(), schedules())
+@given(ranked(), orders())
 def test_5_and_in_the_very_instant_of_that_report(plan: FanOutPlan, schedule: Any) -> None:
     groups(play(plan, schedule, strict_time=True))
 
@@ -109,7 +109,7 @@ def test_5_and_in_the_very_instant_of_that_report(plan: FanOutPlan, schedule: An
         outside=waiters(most=2),
     ),
     st.booleans(),
-    schedules(),
+    orders(),
 )
 def test_6_a_waiters_timeout_is_its_own_never_early_never_late(
     plan: FanOutPlan, strict: bool, schedule: Any
@@ -127,7 +127,7 @@ def test_6_a_waiters_timeout_is_its_own_never_early_never_late(
         deadlines=True,
         outside=waiters(most=2, timeouts=False),
     ),
-    schedules(),
+    orders(),
 )
 def test_7_decision_and_deadline_race_to_exactly_one(plan: FanOutPlan, schedule: Any) -> None:
     run = play(plan, schedule)
@@ -143,7 +143,7 @@ def test_7_decision_and_deadline_race_to_exactly_one(plan: FanOutPlan, schedule:
         depth=2,
         width=3,
     ),
-    schedules(),
+    orders(),
 )
 def test_8_a_parent_goes_on_once_and_never_while_a_group_is_open(
     plan: FanOutPlan, schedule: Any
@@ -157,7 +157,7 @@ def test_8_a_parent_goes_on_once_and_never_while_a_group_is_open(
 
 @given(
     fan_outs(tasks(outcomes([Outcome.VALUE, Outcome.NONE])), merges=tuple(MergePlan)),
-    schedules(),
+    orders(),
 )
 def test_4_a_merge_is_a_function_of_the_outputs_and_is_done_at_most_once(
     plan: FanOutPlan, schedule: Any
@@ -190,7 +190,7 @@ def test_4_a_merge_is_a_function_of_the_outputs_and_is_done_at_most_once(
         deadlines=True,
         outside=waiters(most=1),
     ),
-    schedules(),
+    orders(),
     st.integers(0, 7),
 )
 def test_14_late_and_duplicate_reports_change_nothing(

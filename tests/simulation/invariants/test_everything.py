@@ -10,10 +10,10 @@ from runtime.simulation.plans import FanOutPlan, Fault
 from runtime.simulation.strategies import fan_outs, faults, tasks, waiters
 from tests.simulation.checks import check_all
 from tests.simulation.harness import play
-from tests.simulation.schedules import schedules
+from tests.simulation.schedules import orders
 
 
-@given(fan_outs(tasks(retries=1), outside=waiters()), schedules())
+@given(fan_outs(tasks(retries=1), outside=waiters()), orders())
 def test_of_any_fan_out(plan: FanOutPlan, schedule: Any) -> None:
     check_all(play(plan, schedule))
 
@@ -29,7 +29,7 @@ def test_of_any_fan_out(plan: FanOutPlan, schedule: Any) -> None:
         outside=waiters(most=1),
     ),
     faults(),
-    schedules(),
+    orders(),
 )
 def test_of_any_tree_with_faults(
     plan: FanOutPlan, disturbances: tuple[Fault, ...], schedule: Any

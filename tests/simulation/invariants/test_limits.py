@@ -22,7 +22,7 @@ from orchestrator import (
     UnknownActionError,
 )
 from runtime.simulation import SimulatedRuntime
-from tests.simulation.schedules import schedules
+from tests.simulation.schedules import orders
 
 
 class Meter:
@@ -54,7 +54,7 @@ def loads(draw: st.DrawFn) -> dict[str, Any]:
     }
 
 
-@given(loads(), schedules())
+@given(loads(), orders())
 def test_15_limits_are_never_exceeded_and_never_leave_work_waiting(
     load: dict[str, Any], schedule: Any
 ) -> None:
@@ -108,7 +108,7 @@ def test_15_limits_are_never_exceeded_and_never_leave_work_waiting(
     st.integers(0, 6),
     st.booleans(),
     st.sampled_from([1.0, 2.5]),
-    schedules(),
+    orders(),
 )
 def test_15_rates_hold_in_every_window_and_waste_no_permit(
     limit: int, count: int, fails: bool, per: float, schedule: Any
@@ -130,9 +130,7 @@ def test_15_rates_hold_in_every_window_and_waste_no_permit(
             )
         )
         with runtime.execution() as orchestrator:
-            group = orchestrator.emit_children(
-                [Execution.ad_hoc("t:rated") for _ in range(count)]
-            )
+            group = orchestrator.emit_children([Execution.ad_hoc("t:rated") for _ in range(count)])
             orchestrator.await_group(group, return_exceptions=True)
         subscription.close()
     assert len(starts) == count * (1 + fails)
@@ -147,7 +145,7 @@ def test_15_rates_hold_in_every_window_and_waste_no_permit(
     before=st.integers(0, 2),
     after=st.integers(0, 2),
     bad=st.sampled_from(["action", "input", "type", "twice", "source"]),
-    schedule=schedules(),
+    schedule=orders(),
 )
 def test_16_an_emit_that_raises_has_queued_nothing(
     before: int, after: int, bad: str, schedule: Any
@@ -188,7 +186,7 @@ def test_16_an_emit_that_raises_has_queued_nothing(
         assert sorted(ran) == list(range(len(good)))
 
 
-@given(st.integers(1, 3), st.integers(0, 2), st.booleans(), schedules())
+@given(st.integers(1, 3), st.integers(0, 2), st.booleans(), orders())
 def test_16_of_two_emits_of_one_child_one_is_refused_as_a_whole(
     shared: int, others: int, is_async: bool, schedule: Any
 ) -> None:

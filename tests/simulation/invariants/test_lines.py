@@ -1,0 +1,188 @@
+"""Futures, mailboxes and workers, interleaved line by line: nothing is lost, nothing is twice."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+import pykka
+from hypothesis import given
+from hypothesis import strategies as st
+from pykka._envelope import Envelope
+
+from actors.system import Dispatcher, Future
+from actors.system.mailbox import Mailbox
+from actors.system.stopped import StoppedFlag
+from runtime.simulation import schedules
+from tests.simulation.interleaving import Stepped, stepped
+
+few = st.integers(1, 2)
+
+
+@given(few, few, st.integers(0, 2), schedules())
+def test_1_2_a_future_is_resolved_once_and_everyone_hears_of_it_once(
+    resolvers: int, readers: int, callbacks: int, schedule: Any
+) -> None:
+    future: Future[int] = Future()
+    won: list[int] = []
+    read: list[int] = []
+    heard: list[tuple[int, int]] = []
+    with stepped(schedule) as tasks:
+        for number in range(resolvers):
+            tasks.start(lambda number=number: future.try_set(number) and won.append(number))
+        for _ in range(readers):
+            tasks.start(lambda: read.append(future.get()))
+        for number in range(callbacks):
+            tasks.start(
+                lambda number=number: future.add_done_callback(
+                    lambda done: heard.append((number, done.get()))
+                )
+            )
+        tasks.join()
+    assert len(won) == 1
+    assert read == won * readers
+    assert sorted(heard) == [(number, won[0]) for number in range(callbacks)]
+    assert not future._callbacks
+
+
+@given(few, schedules())
+def test_6_a_waiter_that_gave_up_is_forgotten(waiters: int, schedule: Any) -> None:
+    future: Future[int] = Future()
+    told: list[str] = []
+
+    def wait() -> None:
+        try:
+            told.append(str(future.get(timeout=1)))
+        except pykka.Timeout:
+            told.append("timeout")
+
+    with stepped(schedule) as tasks:
+        for _ in range(waiters):
+            tasks.start(wait)
+        tasks.join()
+        assert not future._callbacks
+        future.set(1)
+    assert told == ["timeout"] * waiters
+
+
+class Receiver:
+    """An actor, as a mailbox sees it."""
+
+    _actor_runs_user_code = False
+
+    def __init__(self, stops_after: int | None) -> None:
+        self.actor_stopped = StoppedFlag()
+        self.got: list[Any] = []
+        self.ended = 0
+        self._stops_after = stops_after
+
+    def _actor_begin(self) -> None:
+        """Nothing to do."""
+
+    def _actor_receive(self, message: Any, reply: Any) -> None:
+        self.got.append(message)
+        if reply is not None:
+            reply.set("handled")
+        if len(self.got) == self._stops_after:
+            self.actor_stopped.set()
+
+    def _actor_abandon(self) -> None:
+        raise AssertionError("its home takes every job")
+
+    def _actor_end(self) -> None:
+        self.ended += 1
+
+
+class Home:
+    """Runs each job on a task of its own."""
+
+    def __init__(self, tasks: Stepped) -> None:
+        self._tasks = tasks
+        self.dead_letters = 0
+
+    def execute(self, job: Any) -> None:
+        self._tasks.start(job)
+
+    def on_dead_letter(self) -> None:
+        self.dead_letters += 1
+
+    def on_ended(self, ref: Any) -> None:
+        """Nothing to do."""
+
+    def ask_all_to_stop(self) -> None:
+        """Nothing to do."""
+
+
+@given(st.lists(few, min_size=1, max_size=3), st.none() | st.integers(1, 3), schedules())
+def test_2_20_no_message_is_lost_reordered_or_left_unanswered(
+    counts: list[int], stops_after: int | None, schedule: Any
+) -> None:
+    receiver, replies = Receiver(stops_after), list[Future[Any]]()
+    with stepped(schedule) as tasks:
+        home, mailbox = Home(tasks), Mailbox()
+        mailbox.start(receiver, home, lambda: "the actor")
+
+        def send(sender: int, count: int) -> None:
+            for number in range(count):
+                reply: Future[Any] = Future()
+                replies.append(reply)
+                mailbox.put(Envelope((sender, number), reply))
+
+        for sender, count in enumerate(counts):
+            tasks.start(lambda sender=sender, count=count: send(sender, count))
+        tasks.join()
+    assert all(reply.done() for reply in replies)
+    assert len(set(receiver.got)) == len(receiver.got)
+    for sender, count in enumerate(counts):
+        mine = [number for who, number in receiver.got if who == sender]
+        assert mine == list(range(len(mine)))
+        if stops_after is None:
+            assert len(mine) == count
+    if stops_after is not None:
+        assert len(receiver.got) == min(stops_after, sum(counts))
+    assert receiver.ended == (receiver.actor_stopped.is_set())
+
+
+@given(few, st.lists(st.sampled_from(["plain", "waits", "leaves"]), max_size=4), schedules())
+def test_12_15_every_job_runs_once_and_every_permit_comes_back(
+    workers: int, kinds: list[str], schedule: Any
+) -> None:
+    ran: list[str] = []
+    with stepped(schedule) as tasks:
+        dispatcher = Dispatcher(workers, name="stepped")
+
+        def job(name: str) -> None:
+            ran.append(name)
+
+        def waits(name: str) -> None:
+            over = threading.Event()
+            dispatcher.execute(tasks.wrap(over.set))
+            with dispatcher.blocking():
+                over.wait()
+            ran.append(name)
+
+        def leaves(name: str) -> None:
+            over = threading.Event()
+            with dispatcher.keeping():
+                dispatcher.execute(tasks.wrap(over.set))
+            with dispatcher.blocking():
+                over.wait()
+            ran.append(name)
+
+        functions = {"plain": job, "waits": waits, "leaves": leaves}
+
+        def send(name: str, kind: str) -> None:
+            dispatcher.execute(tasks.wrap(lambda: functions[kind](name)))
+
+        serve = dispatcher._serve
+        dispatcher._serve = lambda worker: tasks.wrap(lambda: serve(worker))()  # type: ignore[method-assign]
+        for place, kind in enumerate(kinds):
+            tasks.start(lambda place=place, kind=kind: send(f"{place} {kind}", kind))
+        tasks.join()
+        while len(ran) < len(kinds):
+            threading.Event().wait(1)
+        assert dispatcher.shutdown()
+    assert sorted(ran) == sorted(f"{place} {kind}" for place, kind in enumerate(kinds))
+    permits = dispatcher._permits
+    assert permits is not None
+    assert (len(permits._free), len(permits._debts)) == (workers, 0)
