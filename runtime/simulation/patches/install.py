@@ -18,6 +18,7 @@ from typing import Any
 import actors.attempt
 import actors.system.clock
 import actors.system.parking
+import actors.system.relay
 import actors.system.worker
 import runtime.places
 import runtime.scope
@@ -77,8 +78,8 @@ def install() -> None:
     _replace(runtime.subscriptions, "start_new_thread", threads.start_new_thread)
     _replace(actors.system.parking, "_local", _Hooks(actors.system.parking._local))  # noqa: SLF001
     # Its actor systems and runtimes that are made in a simulation, as production makes them.
-    _replace(actors.system.clock, "Parker", actors.system.parking.new_parker)
-    _replace(actors.system.worker, "Parker", actors.system.parking.new_parker)
+    for module in (actors.system.clock, actors.system.relay, actors.system.worker):
+        _replace(module, "Parker", actors.system.parking.new_parker)
     _replace(actors.system.clock.Clock, "now", staticmethod(times.CLOCKS["monotonic"]))
 
 
