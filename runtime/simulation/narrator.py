@@ -5,33 +5,22 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from attrs import frozen
-
 from orchestrator.errors import GroupCancelledError, GroupTimeoutError
 from orchestrator.values import AwaitMode, Execution, ExecutionState, GroupPolicy
 from runtime import observing
 from runtime.observing import Fact
 from runtime.simulation import facts as kinds
-from runtime.simulation.marks import Marks
+from runtime.simulation.marks import Line, Marks
 from runtime.simulation.naming import KnownGroup, Names, seconds, spot_text
 
 if TYPE_CHECKING:
     from runtime.simulation.world import World
 
-__all__ = ["Line", "Narrator"]
+__all__ = ["Narrator"]
 
 _OWN_WAITS = ("the end of the runtime's workers",)
 _SLEEP = "the end of a sleep at "
 _NAMED = 3  # children by name; of more, the number
-
-
-@frozen
-class Line:
-    """One line of a story."""
-
-    at: float
-    text: str
-    mark: bool = False  # a choice of the schedule, or a fault
 
 
 class Narrator:
@@ -46,17 +35,14 @@ class Narrator:
 
     def tell(self) -> list[Line]:
         for fact in self._world.facts:
-            for text in self._marks.before(fact, self._names):
-                self._lines.append(Line(fact[1], text))
-            for text in self._marks.choices(fact, self._names):
-                self._lines.append(Line(fact[1], text, mark=True))
+            self._lines += self._marks.before(fact, self._names)
+            self._lines += self._marks.choices(fact, self._names)
             handler = _HANDLERS.get(fact[0])
             if handler is not None:
                 text = handler(self, fact)
                 if text:
                     self._lines.append(Line(fact[1], text))
-        for text in self._marks.rest(self._names):
-            self._lines.append(Line(self._world.now, text, mark=True))
+        self._lines += self._marks.rest(self._world.now, self._names)
         return self._lines
 
     # Executions

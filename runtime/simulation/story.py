@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from runtime.simulation.narrator import Line, Narrator
+from runtime.simulation.marks import Line
+from runtime.simulation.narrator import Narrator
 
 if TYPE_CHECKING:
     from runtime.simulation.world import World

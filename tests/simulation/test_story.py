@@ -10,9 +10,9 @@ import threading
 
 import pytest
 
-from runtime.simulation import SimulatedRuntime
+from runtime.simulation import SimulatedRuntime, Simulation
 from runtime.simulation.facts import CHOICE
-from runtime.simulation.marks import Marks
+from runtime.simulation.marks import Line, Marks
 from runtime.simulation.naming import Names
 from runtime.simulation.schedule import Schedule
 from runtime.simulation.story import render_story
@@ -212,6 +212,42 @@ def test_a_fault_is_marked_with_whom_it_struck() -> None:
     )
 
 
+def test_a_choice_is_told_at_its_own_time_and_one_of_the_clock_at_the_time_that_it_leads_to() -> (
+    None
+):
+    facts = [
+        (CHOICE, 1.0, 0, "worker-1", "worker-2", True, None),
+        (CHOICE, 1.0, 1, "worker-2", CLOCK, False, None),
+    ]
+    marks, names = Marks(facts, ["worker-2", "main"]), Names(facts)
+
+    assert [line for fact in facts for line in marks.choices(fact, names)] == []
+    assert [line.at for line in marks.rest(3.0, names)] == [1.0, 3.0]
+
+
+def test_whoever_goes_on_was_taken_off_in_a_line_before() -> None:
+    seen = 0
+    for seed in range(40):
+        with Simulation(Schedule.seeded(seed)) as simulation:
+            lock = threading.Lock()
+
+            def take(lock: threading.Lock = lock) -> None:
+                for _ in range(2):
+                    with lock:
+                        pass
+
+            threads = [threading.Thread(target=take) for _ in range(2)]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
+        story = render_story(simulation.world)
+        for found in re.finditer(r"^ .* s  (\S+) went on", story, re.MULTILINE):
+            assert f"here {found[1]} was taken off" in story[: found.start()]
+            seen += 1
+    assert seen
+
+
 def test_many_choices_in_a_row_are_one_line() -> None:
     facts = [
         (CHOICE, 0.0, place, f"worker-{place}", chosen, True, None)
@@ -220,8 +256,9 @@ def test_many_choices_in_a_row_are_one_line() -> None:
     marks, names = Marks(facts, ["worker-2", "main"]), Names(facts)
 
     assert [text for fact in facts for text in marks.choices(fact, names)] == []
-    assert marks.rest(names) == ["here 3 choices in a row: worker-2, the clock, main"]
-    assert marks.rest(names) == []
+    text = "here 3 choices in a row: worker-2, the clock, main"
+    assert marks.rest(2.0, names) == [Line(2.0, text, mark=True)]
+    assert marks.rest(2.0, names) == []
 
 
 def test_a_bare_simulation_tells_of_its_tasks_and_locks() -> None:
@@ -297,7 +334,7 @@ def test_the_same_schedule_gives_the_same_story_on_either_back_end(backend: str)
 _ELSEWHERE = """
 from tests.simulation.shop import run
 from runtime.simulation.facts import CHOICE
-from runtime.simulation.marks import Marks
+from runtime.simulation.marks import Line, Marks
 from runtime.simulation.naming import Names
 from runtime.simulation.schedule import Schedule
 from runtime.simulation.story import render_story
