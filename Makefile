@@ -13,6 +13,9 @@ EXAMPLES := $(filter-out examples/__init__.py examples/web_app.py,$(wildcard exa
 
 DIST := dist
 
+# How many processes share the tests; `make test TEST_PROCESSES=0` runs them in one.
+TEST_PROCESSES ?= auto
+
 PEER_NAMES := matplotlib trio anyio xoscar dask distributed ray
 VENV := .venv
 READY := $(VENV)/.ready
@@ -38,7 +41,7 @@ print-run-command:
 	@echo '$(RUN_COMMAND)'
 
 test: $(READY) ## run the tests
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses $(TEST_PROCESSES) --dist worksteal
 
 check: lint types snippets ## check format, lint, types and the programs in the documentation
 

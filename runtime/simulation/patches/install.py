@@ -12,7 +12,7 @@ import queue
 import sys
 import threading
 import time
-from types import ModuleType
+from types import FunctionType, ModuleType
 from typing import Any
 
 import actors.attempt
@@ -102,4 +102,7 @@ def _install_threading() -> None:
 
 def _replace(place: ModuleType | type, name: str, stand_in: Any) -> None:
     REAL[place.__name__, name] = getattr(place, name)
+    if isinstance(stand_in, FunctionType) and isinstance(place, ModuleType):
+        stand_in.__module__ = place.__name__  # pickle and error texts find it where it stands
+        stand_in.__name__ = stand_in.__qualname__ = name
     setattr(place, name, stand_in)
