@@ -119,7 +119,7 @@ def still_there(runtime: Any) -> list[str]:
     time.sleep(HOUR)  # all that can run does, and every timer that was forgotten fires
     tasks = [repr(task) for task in world.tasks]
     actors = [repr(ref) for ref in runtime._environment.system._refs]
-    timers = [f"timer at {when}" for when, _order, alarm in world._alarms if alarm.live]
+    timers = [f"timer at {when}" for when, _order, alarm in world._alarms.heap if alarm.live]
     groups = [f"group {name}" for name in runtime._groups]
     return tasks + actors + timers + groups
 

@@ -79,8 +79,12 @@ def install() -> None:
     _replace(actors.system.parking, "_local", _Hooks(actors.system.parking._local))  # noqa: SLF001
     # Its actor systems and runtimes that are made in a simulation, as production makes them.
     for module in (actors.system.clock, actors.system.relay, actors.system.worker):
-        _replace(module, "Parker", actors.system.parking.new_parker)
+        _replace(module, "Parker", _make_parker)
     _replace(actors.system.clock.Clock, "now", staticmethod(times.CLOCKS["monotonic"]))
+
+
+def _make_parker() -> actors.system.parking.Parker:
+    return actors.system.parking.new_parker()
 
 
 def _install_threading() -> None:
