@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from actors.group import CorrelationGroupActor
 from actors.messages import ChildFinished
 from orchestrator import AwaitMode
+from runtime.simulation.planned import HOUR
 from runtime.simulation.plans import FanOutPlan, Fault, FaultKind, MergePlan, Outcome, Wait
 from runtime.simulation.strategies import delays, fan_outs, faults, outcomes, tasks, waiters
 from tests.simulation.checks import (
@@ -134,6 +135,9 @@ def test_7_decision_and_deadline_race_to_exactly_one(plan: FanOutPlan, schedule:
     groups(run)
     check_events(run)
     check_nothing_left(run)
+    told = {step.told.kind for step in run.record.of("told") if step.told}
+    if "GroupTimeoutError" in told:  # and then what is out is cancelled, whatever the policy
+        assert all((event.execution.completed_at or 0) < HOUR for event in run.events)
 
 
 @given(

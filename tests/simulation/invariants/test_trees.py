@@ -109,6 +109,26 @@ def test_11_a_cancel_reaches_everything_below_whatever_it_was_doing(
 
 @given(
     fan_outs(
+        tasks(outcomes([Outcome.HANGS, Outcome.VALUE], hangs=True), delay=delays(1)),
+        width=3,
+        modes=[AwaitMode.ANY, AwaitMode.FIRST, AwaitMode.QUORUM],
+        until=False,
+    ),
+    st.integers(1, 3),
+    orders(),
+)
+def test_11_a_cancel_reaches_what_runs_on_behind_a_decision(
+    plan: FanOutPlan, after: int, schedule: Any
+) -> None:
+    run = play(plan, schedule, faults=[Fault(after=after)], watched=False, strict_time=True)
+    accounted(run)
+    for event in run.events:
+        ended = event.execution.completed_at
+        assert ended is None or ended <= after
+
+
+@given(
+    fan_outs(
         tasks(outcomes([Outcome.VALUE])),
         depth=3,
         width=3,
