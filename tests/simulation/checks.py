@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import defaultdict
 from typing import Any
 
-from orchestrator import ExecutionState, GroupPolicy
+from orchestrator import ExecutionState, ExecutionTimeoutError, GroupPolicy
 from runtime.simulation.planned import Kind, Step
 from runtime.simulation.plans import FanOutPlan, TaskPlan, Wait
 from tests.actors.fan_in_model import verdict
@@ -93,6 +93,8 @@ def check_ends(run: Run) -> None:
         read = [end.index for end in ends_read(run, reader.group_id, reader.who)]
         assert len(set(read)) == len(read), f"{reader.group_id}: an end came twice: {read}"
         assert reader.told is not None
+        if run.strict_time:
+            _check_reads_at_once(run, reader)
         if reader.told.kind in _SINGULAR:
             continue
         for other in told.get(reader.group_id, ())[:1]:
@@ -104,6 +106,15 @@ def check_ends(run: Run) -> None:
                 assert sorted(read) == list(range(len(plan.children)))
     for group_id, seen in orders.items():
         assert seen == [seen[0]] * len(seen), f"{group_id} was read in several orders: {seen}"
+
+
+def _check_reads_at_once(run: Run, reader: Step) -> None:
+    """In strict time, a reader who is there gets an end in the very instant of it."""
+    name = reader.who.removesuffix(" (ends)")
+    for step in run.record.of(Kind.CHILD):
+        if step.group_id == reader.group_id and step.who == name and step.child is not None:
+            due = max(step.child.completed_at or 0.0, reader.since)
+            assert step.at == due, f"read at {step.at}, not {due}: {step.child}"
 
 
 def ends_read(run: Run, group_id: str, who: str) -> list[Any]:
@@ -234,6 +245,9 @@ def check_attempts(run: Run) -> None:
         assert runs[name] in possible, f"{execution}: its code ran {runs[name]} times"
         plan = execution.input["plan"]
         assert runs[name] <= plan.fails_first + 1
+        if isinstance(execution.error, ExecutionTimeoutError) and isinstance(plan, TaskPlan):
+            took = (execution.completed_at or 0.0) - (execution.started_at or 0.0)
+            assert took >= (plan.timeout or 0.0), f"{execution} timed out after {took} s"
         if isinstance(plan, TaskPlan) and execution.state is _COMPLETED:
             assert runs[name] == plan.fails_first + 1 or plan.timeout is not None
 

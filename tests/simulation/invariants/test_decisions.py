@@ -13,7 +13,16 @@ from actors.group import CorrelationGroupActor
 from actors.messages import ChildFinished
 from orchestrator import AwaitMode
 from runtime.simulation.planned import HOUR
-from runtime.simulation.plans import FanOutPlan, Fault, FaultKind, MergePlan, Outcome, Wait
+from runtime.simulation.plans import (
+    FanOutPlan,
+    Fault,
+    FaultKind,
+    MergePlan,
+    Outcome,
+    TaskPlan,
+    Wait,
+    WaiterPlan,
+)
 from runtime.simulation.strategies import delays, fan_outs, faults, outcomes, tasks, waiters
 from tests.simulation.checks import (
     check_answers,
@@ -65,6 +74,20 @@ def test_2_a_waiter_before_during_or_after_the_decision_returns(
     run = play(plan, schedule)  # a wait that never ends is a deadlock of the simulation
     groups(run)
     assert len(run.record.of("told")) == 2 + len(plan.waiters)
+
+
+@given(
+    st.lists(delays(1).map(lambda delay: TaskPlan(delay=delay)), max_size=3),
+    st.integers(1, 3),
+    orders(),
+)
+def test_2_a_reader_gets_an_end_in_the_instant_of_it(
+    children: list[TaskPlan], readers: int, schedule: Any
+) -> None:
+    plan = FanOutPlan(
+        children=(*children, TaskPlan(delay=2.0)), waiters=(WaiterPlan(reads_ends=True),) * readers
+    )
+    check_ends(play(plan, schedule, strict_time=True, watched=False, listens=False))
 
 
 @given(fan_outs(tasks(outcomes([Outcome.VALUE, Outcome.NONE])), modes=[AwaitMode.ALL]), orders())

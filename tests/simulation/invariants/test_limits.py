@@ -117,10 +117,10 @@ def test_15_who_comes_back_from_a_wait_takes_no_more_than_there_is(
         with meter:
             time.sleep(number % 2)
 
-    with SimulatedRuntime(actions, schedule, workers=workers) as runtime:
-        with runtime.execution() as orchestrator:
-            group = orchestrator.emit_for_each(range(count), "n", Task("t:naps"))
-            orchestrator.await_group(group)
+    runtime = SimulatedRuntime(actions, schedule, workers=workers)
+    with runtime, runtime.execution() as orchestrator:
+        group = orchestrator.emit_for_each(range(count), "n", Task("t:naps"))
+        orchestrator.await_group(group)
     assert meter.total == count
     assert meter.highest <= min(workers, most or workers)
 

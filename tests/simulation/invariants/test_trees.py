@@ -19,7 +19,7 @@ from orchestrator import (
 )
 from runtime.simulation import SimulatedRuntime
 from runtime.simulation.planned import Record, planned, planned_actions
-from runtime.simulation.plans import FanOutPlan, Fault, FaultKind, Outcome, Wait, size
+from runtime.simulation.plans import FanOutPlan, Fault, FaultKind, Outcome, TaskPlan, Wait, size
 from runtime.simulation.schedule import Schedule
 from runtime.simulation.strategies import delays, fan_outs, faults, outcomes, tasks
 from tests.simulation.checks import (
@@ -213,6 +213,43 @@ def test_13_an_action_runs_once_per_attempt_and_attempts_never_overlap(
 ) -> None:
     run = play(plan, schedule, faults=disturbances, workers=workers, watched=False)
     accounted(run)
+
+
+@given(
+    st.lists(st.integers(1, 3), min_size=1, max_size=2),
+    st.sampled_from([(0.0, 1.0), (2.0, 3.0), (1.0, 1.0)]),
+    st.integers(0, 3).map(lambda number: number == 3),
+    orders(),
+)
+def test_13_the_timeout_of_one_attempt_never_ends_the_next(
+    failures: list[int], times: tuple[float, float], strict: bool, schedule: Any
+) -> None:
+    children = tuple(
+        TaskPlan(delay=times[0], timeout=times[1], fails_first=count) for count in failures
+    )
+    run = play(FanOutPlan(children=children, tolerant=True), schedule, strict_time=strict)
+    accounted(run)
+    if not strict:
+        return  # time may pass between the start of an attempt and that of its code
+    began = {}
+    for step in run.record.steps:
+        if step.kind == "starts":
+            began[step.execution_id] = step.at
+        elif step.kind == "ends" and step.path:
+            assert step.at - began[step.execution_id] >= times[0], "it was ended before its time"
+
+
+@given(
+    st.lists(tasks(LONG, lingers=True), min_size=1, max_size=2),
+    delays(2),
+    delays(1),
+    orders(),
+)
+def test_11_a_deadline_does_nothing_to_what_was_cancelled(
+    children: list[Any], after: float, more: float, schedule: Any
+) -> None:
+    plan = FanOutPlan(children=tuple(children))
+    accounted(play(plan, schedule, faults=[Fault(after=after)], timeout=after + more + 1))
 
 
 @given(
