@@ -32,6 +32,7 @@ from tests.simulation.checks import (
     check_nothing_left,
     check_patience,
     check_resumed,
+    check_told_of_failures,
 )
 from tests.simulation.harness import Run, play
 from tests.simulation.schedules import orders
@@ -180,6 +181,19 @@ def test_8_a_parent_goes_on_once_and_never_while_a_group_is_open(
     check_events(run)
     waited = [step for step in run.record.of("told") if step.who in ("parent", "resumed")]
     assert len({(step.path, step.group_id) for step in waited}) == len(waited)
+
+
+@given(
+    fan_outs(
+        tasks(outcomes([Outcome.ERROR, Outcome.VALUE])), waits=[Wait.RESUME], patience=True, width=2
+    ),
+    orders(),
+)
+def test_8_a_wait_to_resume_that_gave_up_has_taken_nothing(plan: FanOutPlan, schedule: Any) -> None:
+    run = play(plan, schedule)
+    check_resumed(run)
+    check_told_of_failures(run)
+    check_nothing_left(run)
 
 
 @given(

@@ -239,6 +239,47 @@ def test_13_the_timeout_of_one_attempt_never_ends_the_next(
             assert step.at - began[step.execution_id] >= times[0], "it was ended before its time"
 
 
+HANGING = st.lists(
+    st.builds(TaskPlan, outcome=st.just(Outcome.HANGS), is_async=st.booleans()),
+    min_size=1,
+    max_size=3,
+).map(tuple)
+
+
+@given(HANGING, st.booleans(), st.none() | st.integers(1, 2), st.integers(0, 2**32))
+def test_11_a_cancel_that_meets_an_emit_reaches_what_is_emitted(
+    children: tuple[TaskPlan, ...], is_async: bool, in_flight: int | None, seed: int
+) -> None:
+    plan = FanOutPlan(children=children, is_async=is_async, max_in_flight=in_flight)
+    for more in range(4):  # it takes some luck
+        schedule = Schedule.seeded(seed + more)
+        run = play(plan, schedule, faults=[Fault()], watched=False, strict_time=True)
+        accounted(run)
+        assert {event.execution.completed_at for event in run.events} <= {None, 0.0}
+
+
+@given(HANGING, st.booleans(), orders())
+def test_11_what_a_failed_attempt_has_emitted_is_cancelled_at_once(
+    children: tuple[TaskPlan, ...], is_async: bool, schedule: Any
+) -> None:
+    plan = FanOutPlan(children=children, is_async=is_async, fails_first=1, timeout=5.0)
+    run = play(plan, schedule, watched=False, strict_time=True)
+    accounted(run)
+    first = next(group for group, emit in run.groups().items() if emit.attempt == 1)
+    ends = [event.execution for event in run.events if event.execution.state.ended]
+    assert {each.completed_at for each in ends if each.group_id == first} == {0.0}
+
+
+@given(st.integers(1, 2), st.integers(1, 2), st.integers(0, 2**32))
+def test_13_a_timeout_that_is_on_its_way_does_not_reach_the_next_attempt(
+    children: int, failures: int, seed: int
+) -> None:
+    child = TaskPlan(delay=1.0, timeout=1.0, fails_first=failures)
+    plan = FanOutPlan(children=(child,) * children, tolerant=True)
+    for schedule in (Schedule.seeded(seed), Schedule.seeded(seed + 1)):  # it takes some luck
+        accounted(play(plan, schedule, watched=False))
+
+
 @given(
     st.lists(tasks(LONG, lingers=True), min_size=1, max_size=2),
     delays(2),
