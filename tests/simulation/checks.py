@@ -325,7 +325,6 @@ def check_nothing_left(run: Run) -> None:
 
 def check_told_of_failures(run: Run) -> None:
     """16 of its list: an error of a group reaches its parent's code, or fails the parent."""
-    told = answers(run)
     last = {event.execution.id: event.execution for event in run.events}
     for group_id, emit in run.groups().items():
         parent = last.get(emit.execution_id)
@@ -333,7 +332,11 @@ def check_told_of_failures(run: Run) -> None:
             continue
         if run.fan_out(emit.path).wait is Wait.ENDS:
             continue
-        failed = any(s.told and s.told.kind != "outputs" for s in told.get(group_id, ()))
+        failed = any(
+            step.told is not None and step.told.kind not in {"outputs", *_SINGULAR}
+            for step in run.record.of(Kind.TOLD)
+            if step.group_id == group_id and step.who not in ("parent", "resumed")
+        )
         heard = [
             step.told.kind
             for step in run.record.of(Kind.TOLD)

@@ -18,7 +18,7 @@ from orchestrator import (
     Orchestrator,
 )
 from runtime.simulation import SimulatedRuntime
-from runtime.simulation.planned import Record, planned, planned_actions
+from runtime.simulation.planned import HOUR, Record, planned, planned_actions
 from runtime.simulation.plans import FanOutPlan, Fault, FaultKind, Outcome, TaskPlan, Wait, size
 from runtime.simulation.schedule import Schedule
 from runtime.simulation.strategies import delays, fan_outs, faults, outcomes, tasks
@@ -250,12 +250,12 @@ HANGING = st.lists(
 def test_11_a_cancel_that_meets_an_emit_reaches_what_is_emitted(
     children: tuple[TaskPlan, ...], is_async: bool, in_flight: int | None, seed: int
 ) -> None:
-    plan = FanOutPlan(children=children, is_async=is_async, max_in_flight=in_flight)
+    emitter = FanOutPlan(children=children, is_async=is_async, max_in_flight=in_flight)
+    plan = FanOutPlan(children=(emitter,), timeout=0.0, fails_first=1)
     for more in range(4):  # it takes some luck
-        schedule = Schedule.seeded(seed + more)
-        run = play(plan, schedule, faults=[Fault()], watched=False, strict_time=True)
+        run = play(plan, Schedule.seeded(seed + more), watched=False)
         accounted(run)
-        assert {event.execution.completed_at for event in run.events} <= {None, 0.0}
+        assert all((event.execution.completed_at or 0) < HOUR for event in run.events)
 
 
 @given(HANGING, st.booleans(), orders())
