@@ -20,7 +20,9 @@ from tests.mutants.planting import copy_of_project, plant
 
 __all__ = ["EXAMPLES", "PROPERTIES", "Verdict", "fingerprint", "judge_examples", "judge_properties"]
 
-PROPERTIES = ("tests/simulation/invariants",)
+_FOLDER = "tests/simulation/invariants"
+_FILES = ("decisions", "limits", "lines", "trees", "everything")  # the most telling first
+PROPERTIES = tuple(f"{_FOLDER}/test_{name}.py" for name in _FILES)
 EXAMPLES = ("tests/conformance", "tests/orchestrator")
 LIMIT = 900.0  # seconds for one run of tests; what hangs was found
 _KILLED = re.compile(r"^KILLED \S+?([^/:]+\.py::\w+)\S* (\d+) (.*)$", re.MULTILINE)

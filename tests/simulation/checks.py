@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import defaultdict
 from typing import Any
 
-from orchestrator import ExecutionState, GroupPolicy
+from orchestrator import ExecutionState, ExecutionTimeoutError, GroupPolicy
 from runtime.simulation.planned import Kind, Step
 from runtime.simulation.plans import FanOutPlan, TaskPlan, Wait
 from tests.actors.fan_in_model import verdict
@@ -93,6 +93,8 @@ def check_ends(run: Run) -> None:
         read = [end.index for end in ends_read(run, reader.group_id, reader.who)]
         assert len(set(read)) == len(read), f"{reader.group_id}: an end came twice: {read}"
         assert reader.told is not None
+        if run.strict_time:
+            _check_reads_at_once(run, reader)
         if reader.told.kind in _SINGULAR:
             continue
         for other in told.get(reader.group_id, ())[:1]:
@@ -104,6 +106,15 @@ def check_ends(run: Run) -> None:
                 assert sorted(read) == list(range(len(plan.children)))
     for group_id, seen in orders.items():
         assert seen == [seen[0]] * len(seen), f"{group_id} was read in several orders: {seen}"
+
+
+def _check_reads_at_once(run: Run, reader: Step) -> None:
+    """In strict time, a reader who is there gets an end in the very instant of it."""
+    name = reader.who.removesuffix(" (ends)")
+    for step in run.record.of(Kind.CHILD):
+        if step.group_id == reader.group_id and step.who == name and step.child is not None:
+            due = max(step.child.completed_at or 0.0, reader.since)
+            assert step.at == due, f"read at {step.at}, not {due}: {step.child}"
 
 
 def ends_read(run: Run, group_id: str, who: str) -> list[Any]:
@@ -234,6 +245,9 @@ def check_attempts(run: Run) -> None:
         assert runs[name] in possible, f"{execution}: its code ran {runs[name]} times"
         plan = execution.input["plan"]
         assert runs[name] <= plan.fails_first + 1
+        if isinstance(execution.error, ExecutionTimeoutError) and isinstance(plan, TaskPlan):
+            took = (execution.completed_at or 0.0) - (execution.started_at or 0.0)
+            assert took >= (plan.timeout or 0.0), f"{execution} timed out after {took} s"
         if isinstance(plan, TaskPlan) and execution.state is _COMPLETED:
             assert runs[name] == plan.fails_first + 1 or plan.timeout is not None
 
@@ -311,7 +325,6 @@ def check_nothing_left(run: Run) -> None:
 
 def check_told_of_failures(run: Run) -> None:
     """16 of its list: an error of a group reaches its parent's code, or fails the parent."""
-    told = answers(run)
     last = {event.execution.id: event.execution for event in run.events}
     for group_id, emit in run.groups().items():
         parent = last.get(emit.execution_id)
@@ -319,7 +332,11 @@ def check_told_of_failures(run: Run) -> None:
             continue
         if run.fan_out(emit.path).wait is Wait.ENDS:
             continue
-        failed = any(s.told and s.told.kind != "outputs" for s in told.get(group_id, ()))
+        failed = any(
+            step.told is not None and step.told.kind not in {"outputs", *_SINGULAR}
+            for step in run.record.of(Kind.TOLD)
+            if step.group_id == group_id and step.who not in ("parent", "resumed")
+        )
         heard = [
             step.told.kind
             for step in run.record.of(Kind.TOLD)

@@ -12,7 +12,17 @@ from hypothesis import strategies as st
 from actors.group import CorrelationGroupActor
 from actors.messages import ChildFinished
 from orchestrator import AwaitMode
-from runtime.simulation.plans import FanOutPlan, Fault, FaultKind, MergePlan, Outcome, Wait
+from runtime.simulation.planned import HOUR
+from runtime.simulation.plans import (
+    FanOutPlan,
+    Fault,
+    FaultKind,
+    MergePlan,
+    Outcome,
+    TaskPlan,
+    Wait,
+    WaiterPlan,
+)
 from runtime.simulation.strategies import delays, fan_outs, faults, outcomes, tasks, waiters
 from tests.simulation.checks import (
     check_answers,
@@ -22,6 +32,7 @@ from tests.simulation.checks import (
     check_nothing_left,
     check_patience,
     check_resumed,
+    check_told_of_failures,
 )
 from tests.simulation.harness import Run, play
 from tests.simulation.schedules import orders
@@ -64,6 +75,20 @@ def test_2_a_waiter_before_during_or_after_the_decision_returns(
     run = play(plan, schedule)  # a wait that never ends is a deadlock of the simulation
     groups(run)
     assert len(run.record.of("told")) == 2 + len(plan.waiters)
+
+
+@given(
+    st.lists(delays(1).map(lambda delay: TaskPlan(delay=delay)), max_size=3),
+    st.integers(1, 3),
+    orders(),
+)
+def test_2_a_reader_gets_an_end_in_the_instant_of_it(
+    children: list[TaskPlan], readers: int, schedule: Any
+) -> None:
+    plan = FanOutPlan(
+        children=(*children, TaskPlan(delay=2.0)), waiters=(WaiterPlan(reads_ends=True),) * readers
+    )
+    check_ends(play(plan, schedule, strict_time=True, watched=False, listens=False))
 
 
 @given(fan_outs(tasks(outcomes([Outcome.VALUE, Outcome.NONE])), modes=[AwaitMode.ALL]), orders())
@@ -134,6 +159,9 @@ def test_7_decision_and_deadline_race_to_exactly_one(plan: FanOutPlan, schedule:
     groups(run)
     check_events(run)
     check_nothing_left(run)
+    told = {step.told.kind for step in run.record.of("told") if step.told}
+    if "GroupTimeoutError" in told:  # and then what is out is cancelled, whatever the policy
+        assert all((event.execution.completed_at or 0) < HOUR for event in run.events)
 
 
 @given(
@@ -153,6 +181,19 @@ def test_8_a_parent_goes_on_once_and_never_while_a_group_is_open(
     check_events(run)
     waited = [step for step in run.record.of("told") if step.who in ("parent", "resumed")]
     assert len({(step.path, step.group_id) for step in waited}) == len(waited)
+
+
+@given(
+    fan_outs(
+        tasks(outcomes([Outcome.ERROR, Outcome.VALUE])), waits=[Wait.RESUME], patience=True, width=2
+    ),
+    orders(),
+)
+def test_8_a_wait_to_resume_that_gave_up_has_taken_nothing(plan: FanOutPlan, schedule: Any) -> None:
+    run = play(plan, schedule)
+    check_resumed(run)
+    check_told_of_failures(run)
+    check_nothing_left(run)
 
 
 @given(

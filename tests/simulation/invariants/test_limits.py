@@ -103,6 +103,28 @@ def test_15_limits_are_never_exceeded_and_never_leave_work_waiting(
         assert took == math.ceil(len(fails) / together)
 
 
+@given(st.integers(1, 6), st.none() | st.integers(1, 2), st.integers(1, 3), orders())
+def test_15_who_comes_back_from_a_wait_takes_no_more_than_there_is(
+    count: int, most: int | None, workers: int, schedule: Any
+) -> None:
+    actions, meter = ActionRegistry(), Meter()
+
+    @actions.register("t:naps", max_concurrency=most)
+    def naps(number: int) -> None:
+        orchestrator = Orchestrator.from_context()
+        assert orchestrator is not None
+        orchestrator.sleep(1.0)  # our wait: the slots are free
+        with meter:
+            time.sleep(number % 2)
+
+    runtime = SimulatedRuntime(actions, schedule, workers=workers)
+    with runtime, runtime.execution() as orchestrator:
+        group = orchestrator.emit_for_each(range(count), "n", Task("t:naps"))
+        orchestrator.await_group(group)
+    assert meter.total == count
+    assert meter.highest <= min(workers, most or workers)
+
+
 @given(
     st.integers(1, 3),
     st.integers(0, 6),

@@ -18,8 +18,8 @@ from orchestrator import (
     Orchestrator,
 )
 from runtime.simulation import SimulatedRuntime
-from runtime.simulation.planned import Record, planned, planned_actions
-from runtime.simulation.plans import FanOutPlan, Fault, FaultKind, Outcome, Wait, size
+from runtime.simulation.planned import HOUR, Record, planned, planned_actions
+from runtime.simulation.plans import FanOutPlan, Fault, FaultKind, Outcome, TaskPlan, Wait, size
 from runtime.simulation.schedule import Schedule
 from runtime.simulation.strategies import delays, fan_outs, faults, outcomes, tasks
 from tests.simulation.checks import (
@@ -109,6 +109,26 @@ def test_11_a_cancel_reaches_everything_below_whatever_it_was_doing(
 
 @given(
     fan_outs(
+        tasks(outcomes([Outcome.HANGS, Outcome.VALUE], hangs=True), delay=delays(1)),
+        width=3,
+        modes=[AwaitMode.ANY, AwaitMode.FIRST, AwaitMode.QUORUM],
+        until=False,
+    ),
+    st.integers(1, 3),
+    orders(),
+)
+def test_11_a_cancel_reaches_what_runs_on_behind_a_decision(
+    plan: FanOutPlan, after: int, schedule: Any
+) -> None:
+    run = play(plan, schedule, faults=[Fault(after=after)], watched=False, strict_time=True)
+    accounted(run)
+    for event in run.events:
+        ended = event.execution.completed_at
+        assert ended is None or ended <= after
+
+
+@given(
+    fan_outs(
         tasks(outcomes([Outcome.VALUE])),
         depth=3,
         width=3,
@@ -193,6 +213,84 @@ def test_13_an_action_runs_once_per_attempt_and_attempts_never_overlap(
 ) -> None:
     run = play(plan, schedule, faults=disturbances, workers=workers, watched=False)
     accounted(run)
+
+
+@given(
+    st.lists(st.integers(1, 3), min_size=1, max_size=2),
+    st.sampled_from([(0.0, 1.0), (2.0, 3.0), (1.0, 1.0)]),
+    st.integers(0, 3).map(lambda number: number == 3),
+    orders(),
+)
+def test_13_the_timeout_of_one_attempt_never_ends_the_next(
+    failures: list[int], times: tuple[float, float], strict: bool, schedule: Any
+) -> None:
+    children = tuple(
+        TaskPlan(delay=times[0], timeout=times[1], fails_first=count) for count in failures
+    )
+    run = play(FanOutPlan(children=children, tolerant=True), schedule, strict_time=strict)
+    accounted(run)
+    if not strict:
+        return  # time may pass between the start of an attempt and that of its code
+    began = {}
+    for step in run.record.steps:
+        if step.kind == "starts":
+            began[step.execution_id] = step.at
+        elif step.kind == "ends" and step.path:
+            assert step.at - began[step.execution_id] >= times[0], "it was ended before its time"
+
+
+HANGING = st.lists(
+    st.builds(TaskPlan, outcome=st.just(Outcome.HANGS), is_async=st.booleans()),
+    min_size=1,
+    max_size=3,
+).map(tuple)
+
+
+@given(HANGING, st.booleans(), st.none() | st.integers(1, 2), st.integers(0, 2**32))
+def test_11_a_cancel_that_meets_an_emit_reaches_what_is_emitted(
+    children: tuple[TaskPlan, ...], is_async: bool, in_flight: int | None, seed: int
+) -> None:
+    emitter = FanOutPlan(children=children, is_async=is_async, max_in_flight=in_flight)
+    plan = FanOutPlan(children=(emitter,), timeout=0.0, fails_first=1)
+    for more in range(4):  # it takes some luck
+        run = play(plan, Schedule.seeded(seed + more), watched=False)
+        accounted(run)
+        assert all((event.execution.completed_at or 0) < HOUR for event in run.events)
+
+
+@given(HANGING, st.booleans(), orders())
+def test_11_what_a_failed_attempt_has_emitted_is_cancelled_at_once(
+    children: tuple[TaskPlan, ...], is_async: bool, schedule: Any
+) -> None:
+    plan = FanOutPlan(children=children, is_async=is_async, fails_first=1, timeout=5.0)
+    run = play(plan, schedule, watched=False, strict_time=True)
+    accounted(run)
+    first = next(group for group, emit in run.groups().items() if emit.attempt == 1)
+    ends = [event.execution for event in run.events if event.execution.state.ended]
+    assert {each.completed_at for each in ends if each.group_id == first} == {0.0}
+
+
+@given(st.integers(1, 2), st.integers(1, 2), st.integers(0, 2**32))
+def test_13_a_timeout_that_is_on_its_way_does_not_reach_the_next_attempt(
+    children: int, failures: int, seed: int
+) -> None:
+    child = TaskPlan(delay=1.0, timeout=1.0, fails_first=failures)
+    plan = FanOutPlan(children=(child,) * children, tolerant=True)
+    for schedule in (Schedule.seeded(seed), Schedule.seeded(seed + 1)):  # it takes some luck
+        accounted(play(plan, schedule, watched=False))
+
+
+@given(
+    st.lists(tasks(LONG, lingers=True), min_size=1, max_size=2),
+    delays(2),
+    delays(1),
+    orders(),
+)
+def test_11_a_deadline_does_nothing_to_what_was_cancelled(
+    children: list[Any], after: float, more: float, schedule: Any
+) -> None:
+    plan = FanOutPlan(children=tuple(children))
+    accounted(play(plan, schedule, faults=[Fault(after=after)], timeout=after + more + 1))
 
 
 @given(
