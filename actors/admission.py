@@ -243,6 +243,20 @@ class Admission:
         self.turns.served(item.process_id)
         return item
 
+    def has_rivals(self, item: Queued) -> bool:
+        """Whether anything but *item*, which is next, may want a worker that would start it.
+
+        Then its children are started one by one, so that the order of starts is what it should be.
+        """
+        if self._returning:
+            return True
+        for lane in self._lanes.values():
+            queue = lane.queue
+            head = queue.head() if lane.needs_worker else None
+            if head is not None and (head[1] is not item or queue.has_rivals(item)):
+                return True
+        return False
+
     def _returning_workers(self) -> bool:
         return any(
             item.slots.needs_worker and not item.impatient and self._has_action_slot(item.slots)

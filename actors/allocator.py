@@ -7,8 +7,8 @@ from typing import Any, assert_never
 
 from actors.canceller import Canceller
 from actors.emission import Emission, snapshot
-from actors.group import open_group
-from actors.live import Batch, GroupEntry, Live, OpenGroup, Phase
+from actors.group import OpenedGroup, open_group
+from actors.live import GroupEntry, Live, OpenGroup, Phase
 from actors.messages import (
     AdmitNext,
     Admitted,
@@ -26,10 +26,12 @@ from actors.messages import (
     ForgetGroups,
     GroupEnded,
     GroupSealed,
+    Promoted,
     ReadSnapshot,
     ReadStats,
     Refused,
     Requeue,
+    RunOver,
     Seal,
     Settled,
     SnapshotOther,
@@ -45,12 +47,14 @@ from actors.messages import (
 )
 from actors.protocol_actor import ask, tell
 from actors.ready import Queued
+from actors.run import Batch
 from actors.waits import GroupNode, Target
 from orchestrator.errors import (
     DuplicateExecutionError,
     RuntimeClosedError,
     UnknownExecutionError,
 )
+from orchestrator.expansion import TemplateChildren
 from orchestrator.registry import Action
 from orchestrator.values import Execution, ExecutionState
 
@@ -69,8 +73,12 @@ class AllocatorActor(Canceller):
     def on_receive(self, message: AllocatorMessage) -> None:  # noqa: C901, PLR0912 - an index
         """The allocator's protocol."""
         match message:
+            case RunOver():
+                self._on_run_over(message)
             case Settled():
                 self._on_settled(message)
+            case Promoted():
+                self._on_promoted(message)
             case WaitBegan():
                 self._on_wait_began(message)
             case WaitEnded():
@@ -126,7 +134,7 @@ class AllocatorActor(Canceller):
             refusal = RuntimeClosedError(
                 "the runtime is closed or closing: it takes no new executions; make another one"
             )
-        elif child.id in self._live:
+        elif child.id in self._live or self._leaf_runs(child.id):
             refusal = DuplicateExecutionError(child.id, "has the id of one that is running")
         elif not child.claim():
             refusal = DuplicateExecutionError(child.id)
@@ -176,16 +184,18 @@ class AllocatorActor(Canceller):
         self._nodes[group_id] = node
         group = self._open[group_id] = OpenGroup(ref, node)
         tell(emission.parent, Admitted(group_id, ref, message.policy.merge, message.reply))
-        self._queue_children(group, emission, message.children, message.actions)
+        self._queue_children(group, opened, message.children, message.actions)
 
     def _claim(self, children: Sequence[Execution]) -> Exception | None:
         """Take every child's claim, or none."""
+        if isinstance(children, TemplateChildren):
+            return None  # made for this emit, under ids of its own
         seen: set[str] = set()
         for place, child in enumerate(children):
             refusal: Exception | None = None
             if child.id in seen:
                 refusal = DuplicateExecutionError(child.id, "shares its id with another child")
-            elif child.id in self._live:
+            elif child.id in self._live or self._leaf_runs(child.id):
                 refusal = DuplicateExecutionError(child.id, "has the id of one that is running")
             elif not child.claim():
                 refusal = DuplicateExecutionError(child.id)
@@ -199,25 +209,32 @@ class AllocatorActor(Canceller):
     def _queue_children(
         self,
         group: OpenGroup,
-        emission: Emission,
+        opened: OpenedGroup,
         children: Sequence[Execution],
         actions: Sequence[Action],
     ) -> None:
-        now = self._environment.clock.now()
+        emission = opened.emission
+        now = emission.emitted_at or 0.0
         self._emitted += len(children)
         self._counts[Phase.PENDING] += len(children)
         for action, priority, indexes in _kinds(emission, children, actions):
-            batch = Batch(emission, children, action, now)
+            batch = Batch(emission, children, action, priority, now, group, opened.reports)
             queued = self._queued(emission, priority, batch, indexes)
+            batch.seq = queued.seq
             group.queued.append(queued)
             self._admission.push(action, queued)
+            if isinstance(children, TemplateChildren):
+                group.block = children.block
+                self._blocks[children.block] = batch
+            if not action.is_async:
+                self._recall_for(batch)
         if self._environment.publisher.active:
             for index, child in enumerate(children):
                 self._publish_scheduled(emission, child, index, now)
 
     def _on_submit_more(self, message: SubmitMore) -> None:
         group = self._open[message.emission.group_id or ""]
-        if message.child.id in self._live:
+        if message.child.id in self._live or self._leaf_runs(message.child.id):
             error = DuplicateExecutionError(message.child.id, "has the id of one that is running")
             end = snapshot(
                 message.emission, message.child, message.index, ExecutionState.FAILED, error=error
@@ -238,13 +255,15 @@ class AllocatorActor(Canceller):
             for returning in admission.returners():
                 returning.handle.grant()
         now = self._environment.clock.now()
-        for _ in range(_STARTS_PER_TURN):
+        started = 0
+        while started < _STARTS_PER_TURN:
             queued = admission.next(now, async_too=not self._admitting)
-            if queued is None:
+            if queued is not None:
+                started += self._start_next(queued)
+            elif not self._share():
                 if admission.any_rated:
                     self._wait_for_rate(now)
                 return
-            self._start_next(queued)
         # The rest in a later turn: children that end at once never pile up, and a million starts
         # hold up nobody.
         self._admitting = True
@@ -253,8 +272,11 @@ class AllocatorActor(Canceller):
     def _admit_later(self) -> None:
         tell(self.actor_ref, AdmitNext())
 
-    def _start_next(self, queued: Queued) -> None:
+    def _start_next(self, queued: Queued) -> int:
+        """Start what is next; how many children that were."""
         payload = queued.payload
+        if isinstance(payload, Batch) and payload.leaves:
+            return self._start_run(queued, payload)
         index = queued.take()
         if queued.empty:
             self._queued_since.pop(queued, None)
@@ -275,6 +297,7 @@ class AllocatorActor(Canceller):
         self._count(live, Phase.RUNNING)
         if not isinstance(payload, Batch):
             tell(live.ref, _START)
+        return 1
 
     def _wait_for_rate(self, now: float) -> None:
         due = self._admission.due()
@@ -356,8 +379,10 @@ class AllocatorActor(Canceller):
             self._break_cycles(group_id)
 
     def _on_group_ended(self, group_id: str) -> None:
-        self._open.pop(group_id, None)
+        group = self._open.pop(group_id, None)
         self._nodes.pop(group_id, None)
+        if group is not None and group.block:
+            self._blocks.pop(group.block, None)
 
     def _on_forget_groups(self, message: ForgetGroups) -> None:
         for group_id in message.group_ids:
@@ -371,10 +396,11 @@ class AllocatorActor(Canceller):
 
     def _forward(self, message: UnblockOther | SnapshotOther, question: Any) -> None:
         live = self._live.get(message.execution_id)
-        if live is None:
+        ref = self._leaf_ref(message.execution_id) if live is None else live.ref
+        if ref is None:
             message.reply.set_error(UnknownExecutionError(message.execution_id))
         else:
-            ask(live.ref, question)
+            ask(ref, question)
 
     def _on_drain(self, message: Drain) -> None:
         self._draining = True
@@ -386,7 +412,7 @@ class AllocatorActor(Canceller):
         self._note_drained()
 
     def _note_drained(self) -> None:
-        if self._draining and not self._live:
+        if self._draining and not self._live and not self._runs:
             drains, self._drains = self._drains, []
             for drain in drains:
                 drain.reply.set(None)
@@ -401,6 +427,10 @@ def _kinds(
 ) -> Sequence[tuple[Action, int, Sequence[int]]]:
     """The children by action and priority, each kind with its indexes in the order of emission."""
     default = emission.priority
+    if isinstance(children, TemplateChildren):
+        priority = children.template.priority
+        own = default if priority is None else priority
+        return ((actions[0], own, range(len(children))),) if children else ()
     if len(actions) == 1 and all(child.priority is None for child in children):
         return ((actions[0], default, range(len(children))),) if children else ()
     kinds: dict[tuple[str, int], tuple[Action, int, list[int]]] = {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any
@@ -14,6 +15,7 @@ from actors.live import GroupEntry, Live, OpenGroup, Phase
 from actors.messages import Drain
 from actors.protocol_actor import ProtocolActor
 from actors.ready import Queued
+from actors.run import Batch, Run
 from actors.stats import Stats
 from actors.system import Future, dropped_waiters
 from actors.waits import GroupNode, WaitGraph
@@ -41,6 +43,9 @@ class AllocatorRecord(ProtocolActor):
         self._admission = Admission(workers)
         self._directory = directory
         self._live: dict[str, Live] = {}
+        self._runs: dict[Run, None] = {}
+        self._named: dict[str, tuple[Run, int]] = {}  # other children that are handed out
+        self._blocks: dict[str, Batch] = {}  # children of templates, by what their ids begin with
         self._open: dict[str, OpenGroup] = {}
         self._nodes: dict[str, GroupNode] = {}
         self._graph = WaitGraph(self._live, self._nodes)
@@ -113,6 +118,12 @@ class AllocatorRecord(ProtocolActor):
     def _queue(self, live: Live, *, new_root: bool) -> None:
         live.queued = self._queued(live.emission, live.priority, live, (0,), new_root=new_root)
         self._admission.push(live.action, live.queued)
+        if not live.action.is_async:
+            self._recall_for(live, new_root=new_root)
+
+    @abstractmethod
+    def _recall_for(self, work: Batch | Live, *, new_root: bool = False) -> None:
+        """Take back what work that is queued now goes ahead of, or takes turns with."""
 
     def _queued(
         self,
@@ -130,14 +141,42 @@ class AllocatorRecord(ProtocolActor):
         self._queued_since[queued] = self._environment.clock.now()
         return queued
 
+    def _requeue_rest(self, batch: Batch, indexes: Sequence[int]) -> Queued:
+        """Queue children of *batch* again, in the place that it had."""
+        emission = batch.emission
+        queued = Queued(
+            batch.priority, emission.process.id, emission.depth, batch.seq, False, batch, indexes
+        )
+        self._queued_since[queued] = batch.scheduled_at
+        self._admission.push(batch.action, queued)
+        return queued
+
+    def _count_runs(self) -> None:
+        for run in tuple(self._runs):
+            self._count_run(run)
+
+    @abstractmethod
+    def _count_run(self, run: Run) -> None:
+        """Add up what has happened in the run since the last time."""
+
+    @abstractmethod
+    def _break_cycles(self, group_id: str) -> None:
+        """Refuse a waiter of every cycle that a change of the group has closed."""
+
+    @abstractmethod
+    def _note_drained(self) -> None:
+        """Answer who waits for the end, if this was it."""
+
     def _count(self, live: Live, phase: Phase) -> None:
         self._counts[live.phase] -= 1
         self._counts[phase] += 1
         live.phase = phase
 
     def _stats(self) -> Stats:
+        self._count_runs()
         counts, ended = self._counts, self._ended
-        oldest = min(self._queued_since.values(), default=None)
+        waiting = [run.batch.scheduled_at for run in self._runs if run.pending]
+        oldest = min((*self._queued_since.values(), *waiting), default=None)
         return Stats(
             pending=counts[Phase.PENDING],
             running=counts[Phase.RUNNING],

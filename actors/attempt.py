@@ -42,29 +42,14 @@ class Attempt:
     `thread_id` and `task` are written by the place alone, before the code begins.
     """
 
-    __slots__ = (
-        "_token",
-        "_view",
-        "_waits",
-        "action",
-        "announced",
-        "context",
-        "environment",
-        "execution_id",
-        "given",
-        "interruption",
-        "is_async",
-        "is_scope",
-        "kill",
-        "number",
-        "ref",
-        "started_at",
-        "task",
-        "thread_id",
-        "timeout",
-        "until",
-        "variables",
-    )
+    # Class attributes stand for what has not happened.
+    started_at: float | None = None
+    thread_id: int | None = None
+    task: asyncio.Task[Any] | None = None
+    kill: Callable[[], object] | None = None  # ends code that runs in a process
+    interruption: Interruption | None = None
+    context: ExecutionContext
+    _view: Callable[[], Execution] | None
 
     def __init__(
         self,
@@ -94,12 +79,6 @@ class Attempt:
         self.announced = announced  # whether its actor must hear of the start
         self.is_async = is_async
         self.is_scope = is_scope  # its code is the application's own, run where it stands
-        self.context: ExecutionContext
-        self.started_at: float | None = None
-        self.thread_id: int | None = None
-        self.task: asyncio.Task[Any] | None = None
-        self.kill: Callable[[], object] | None = None  # ends code that runs in a process
-        self.interruption: Interruption | None = None
         self._view = view
         self._token = allocate_lock()
         self._waits: dict[object, Callable[[], object]] = {}
@@ -109,6 +88,9 @@ class Attempt:
     def take(self) -> bool:
         """Take the start token; of the worker and the cancel, only one ever gets ``True``."""
         return self._token.acquire(False)  # noqa: FBT003
+
+    def become_actor(self) -> None:
+        """See that the execution has an actor: its code is about to wait."""
 
     # Interruption
 
@@ -191,7 +173,9 @@ class Attempt:
 
     def snapshot(self) -> Execution:
         """The execution as it is now."""
-        return self._view()
+        view = self._view
+        assert view is not None  # noqa: S101 - a leaf, which may have none, looks itself
+        return view()
 
     def orchestrator(self, context: ExecutionContext) -> Orchestrator | AsyncOrchestrator:
         """The face for this attempt's kind of code."""

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from attrs import define, field
 
@@ -14,10 +13,12 @@ from actors.ends import EndsLog
 from actors.ready import Queued
 from actors.system import Future
 from actors.waits import GroupNode
-from orchestrator.registry import Action
-from orchestrator.values import Execution, GroupResult
+from orchestrator.values import GroupResult
 
-__all__ = ["Batch", "GroupEntry", "Live", "OpenGroup", "Phase"]
+if TYPE_CHECKING:
+    from actors.run import Run
+
+__all__ = ["GroupEntry", "Live", "OpenGroup", "Phase"]
 
 
 class Phase(enum.IntEnum):
@@ -50,17 +51,6 @@ class Live(Slots):
 
 
 @define(eq=False)
-class Batch:
-    """Children of one emit and one kind that have no actors yet."""
-
-    emission: Emission
-    children: Sequence[Execution]
-    action: Action
-    scheduled_at: float
-    ids: dict[str, int] | None = field(default=None)  # made when somebody cancels by id
-
-
-@define(eq=False)
 class OpenGroup:
     """A group that has not ended: what the allocator holds of it beside the graph's node."""
 
@@ -68,6 +58,8 @@ class OpenGroup:
     node: GroupNode
     queued: list[Queued] = field(factory=list)  # of batches
     live: dict[str, Live] = field(factory=dict)
+    block: str = ""  # what the ids of a template's children begin with
+    runs: dict[Run, None] = field(factory=dict)  # of batches too
 
 
 @define(eq=False)

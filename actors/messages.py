@@ -21,6 +21,7 @@ from orchestrator.values import Execution, ExecutionState, GroupPolicy, GroupRes
 if TYPE_CHECKING:
     from actors.attempt import Attempt
     from actors.ends import EndsReader
+    from actors.run import Run
     from actors.wait import Wait
 
 Ref: TypeAlias = Any  # a PooledActorRef; Any, since its class is generic in the actor
@@ -61,6 +62,23 @@ class SubmitOne:
     reply: Future[Execution]  # its end; an error where it was refused
     scope: Future[Attempt] | None = None  # the caller's own code is the attempt
     settled: Future[None] | None = None  # resolved when all of it is over
+
+
+@frozen(eq=False)
+class RunOver:
+    """All children of a run have ended or are actors. Worker or loop -> allocator, at least once."""
+
+    run: Run
+
+
+@frozen(eq=False)
+class Promoted:
+    """A child of a run is an actor from now on. Whoever made it one -> allocator, once."""
+
+    run: Run
+    index: int
+    ref: Ref
+    returned: Sequence[int]  # children that the worker gives back, as its code may wait
 
 
 @frozen(eq=False)
@@ -212,6 +230,8 @@ AllocatorMessage: TypeAlias = (
     SubmitGroup
     | SubmitMore
     | SubmitOne
+    | RunOver
+    | Promoted
     | Requeue
     | CodeOver
     | Decided
@@ -430,6 +450,11 @@ class ChildFinished:
 
 
 @frozen(eq=False)
+class Reported:
+    """There are ends of leaves to take in. Worker -> group, for each run and where it matters."""
+
+
+@frozen(eq=False)
 class ChildSettled:
     """All of a child that has ended is over. Execution -> group, at most once per child."""
 
@@ -512,6 +537,7 @@ class Forget:
 
 GroupMessage: TypeAlias = (
     ChildFinished
+    | Reported
     | ChildSettled
     | ChildrenCancelled
     | GroupDeadlinePassed

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from actors.admission import Returning
-from actors.allocator_record import AllocatorRecord
 from actors.live import Live, OpenGroup, Phase
 from actors.messages import WaitBegan, WaitEnded, WaitHurried
+from actors.run_keeper import RunKeeper
 from actors.waits import Target
 from orchestrator.errors import DeadlockError
 from orchestrator.protocols import Subject
@@ -15,7 +15,7 @@ from orchestrator.protocols import Subject
 __all__ = ["WaitKeeper"]
 
 
-class WaitKeeper(AllocatorRecord):
+class WaitKeeper(RunKeeper):
     """Frees the slots of code that waits, gives them back, and refuses waits without an end."""
 
     def _on_wait_began(self, message: WaitBegan) -> None:
@@ -101,6 +101,8 @@ class WaitKeeper(AllocatorRecord):
             wait.grant()
         elif self._admission.comes_back(wait.returning):
             wait.grant()
+        else:
+            self._recall_all()
 
     def _on_wait_hurried(self, message: WaitHurried) -> None:
         wait = message.wait

@@ -78,6 +78,7 @@ class Waits:
         self, attempt: Attempt, future: Any, timeout: float | None, subject: Subject | None
     ) -> None:
         """Return when *future* is done or *timeout* has passed; raise what else ended it."""
+        attempt.become_actor()
         now = self._environment.clock.now
         deadline = None if timeout is None else now() + timeout
         parker = new_parker()
@@ -136,6 +137,7 @@ class Waits:
 
     @contextlib.contextmanager
     def _blocking(self, attempt: Attempt) -> Iterator[None]:
+        attempt.become_actor()
         parker = Parker()
         wait = Wait(attempt, parker.unpark, main=True, worker_only=True)
         attempt.watch(wait, parker.unpark)
@@ -177,6 +179,7 @@ class Waits:
     async def _pause_async(
         self, attempt: Attempt, future: Any, timeout: float | None, subject: Subject | None
     ) -> None:
+        attempt.become_actor()
         loop = asyncio.get_running_loop()
         waiter = LoopWaiter(loop)
         wake = functools.partial(waiter.wake, None)

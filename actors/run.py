@@ -1,0 +1,359 @@
+"""Children that are handed out many at a time, and have no actor until somebody needs one.
+
+Most children start, return and are never spoken to. A worker is handed a *run* of them and starts
+one after another; what such a *leaf* comes to is a tuple that its group takes in with others. One
+that emits, calls or waits, that fails, or that is told to end, is made an `ExecutionActor` where it
+stands, and from then on is as if it had always been one.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from itertools import count
+from typing import TYPE_CHECKING, Any
+
+from actors.attempt import Attempt
+from actors.emission import Emission, snapshot
+from actors.execution import ExecutionActor
+from actors.messages import Promoted, Reported, RunOver
+from actors.protocol_actor import tell
+from actors.system.mailbox import Mailbox
+from orchestrator.context import ExecutionContext
+from orchestrator.expansion import TemplateChildren
+from orchestrator.registry import Action
+from orchestrator.values import Execution, ExecutionState
+
+if TYPE_CHECKING:
+    from actors.admission import Slots
+    from actors.environment import Environment
+    from actors.fan_in import Completed
+    from actors.live import OpenGroup
+
+__all__ = ["LEAF", "OVER", "Batch", "LeafAttempt", "Reports", "Run"]
+
+
+class Reports:
+    """The ends of leaves that their group has not taken in. Workers append, its turns take.
+
+    An end that can change nothing which anybody sees waits for the group's next turn; the end of
+    each run makes one. Where one may matter at once, *each* is told.
+    """
+
+    __slots__ = ("each", "ends", "group")
+
+    def __init__(self, *, each: bool) -> None:
+        self.group: Any = None  # its ref, set by the group when it is made
+        self.each = each  # written by the group's turns, which look for ends after that
+        self.ends: deque[Completed] = deque()
+
+    def add(self, end: Completed) -> None:
+        """A leaf has ended."""
+        self.ends.append(end)
+        if self.each:
+            self.tell()
+
+    def tell(self) -> None:
+        """See that the group takes in what is there."""
+        if self.ends:
+            tell(self.group, _REPORTED)
+
+
+class Batch:
+    """Children of one emit and one kind: what they share. Written by the allocator alone."""
+
+    __slots__ = (
+        "action",
+        "children",
+        "emission",
+        "group",
+        "ids",
+        "inputs",
+        "leaves",
+        "longest",
+        "priority",
+        "reports",
+        "scheduled_at",
+        "seq",
+    )
+
+    def __init__(
+        self,
+        emission: Emission,
+        children: Sequence[Execution],
+        action: Action,
+        priority: int,
+        scheduled_at: float,
+        group: OpenGroup,
+        reports: Reports,
+    ) -> None:
+        self.emission = emission
+        self.children = children
+        self.action = action
+        self.priority = priority
+        self.scheduled_at = scheduled_at
+        self.group = group
+        self.reports = reports
+        self.inputs = children.inputs if isinstance(children, TemplateChildren) else None
+        self.ids: dict[str, int] | None = None  # made when somebody cancels by id
+        self.seq = 0  # its place in the order of arrival
+        self.longest = 1  # how many children a run may have: more as runs end undisturbed
+        self.leaves = (
+            action.timeout is None
+            and action.max_concurrency is None
+            and action.rate_limit is None
+            and action.runs_in == "thread"
+            and not _any_timeout(children)
+        )
+
+    def input_of(self, index: int) -> Any:
+        """What a child is given."""
+        return self.children[index].input if self.inputs is None else self.inputs[index]
+
+    def id_of(self, index: int) -> str:
+        """A child's id."""
+        children = self.children
+        return children.id_of(index) if isinstance(children, TemplateChildren) else children[index].id
+
+    def index_of(self, execution_id: str) -> int | None:
+        """Which of the children has this id."""
+        children = self.children
+        if isinstance(children, TemplateChildren):
+            return children.index_of(execution_id)
+        if self.ids is None:
+            self.ids = {child.id: index for index, child in enumerate(children)}
+        return self.ids.get(execution_id)
+
+
+def _any_timeout(children: Sequence[Execution]) -> bool:
+    if isinstance(children, TemplateChildren):
+        return children.template.timeout is not None
+    return any(child.timeout is not None for child in children)
+
+
+class Run:
+    """Children of a batch that were handed to one worker, or to the loop.
+
+    Two things are settled by one atomic step each, a ``setdefault`` of a dict. Who has a child's
+    start token (`owners`): its attempt, once the worker has taken it; or a cancel, or the allocator
+    that gave it to others. And what a started child ends as (`fates`): a leaf, or an actor.
+    """
+
+    __slots__ = (
+        "__weakref__",
+        "_ends",
+        "batch",
+        "completed",
+        "environment",
+        "fates",
+        "indexes",
+        "owners",
+        "pending",
+        "seen_completed",
+        "seen_started",
+        "slots",
+        "started",
+        "thread_id",
+    )
+
+    def __init__(
+        self, environment: Environment, batch: Batch, indexes: Sequence[int], slots: Slots
+    ) -> None:
+        self.environment = environment
+        self.batch = batch
+        self.slots = slots
+        self.indexes = indexes
+        self.pending: deque[int] = deque(indexes)  # what nobody has looked at
+        self.owners: dict[int, object] = {}
+        self.fates: dict[int, object] = {}
+        self.thread_id: int | None = None  # the worker's
+        # Written by the worker, or the loop, alone; the allocator adds up what it has not seen.
+        self.started = self.completed = 0
+        self.seen_started = self.seen_completed = 0
+        self._ends = count(1)
+
+    def take(self, index: int) -> bool:
+        """Take a child's start token away from the worker; only one ever gets ``True``."""
+        mine = object()
+        return index in self.indexes and self.owners.setdefault(index, mine) is mine
+
+    def withdraw(self, most: int | None = None) -> list[int]:
+        """Take the tokens of the *most* last children, or of all, in the order of emission."""
+        pending = self.pending
+        taken: list[int] = []
+        while pending and (most is None or len(taken) < most):
+            try:
+                index = pending.pop()
+            except IndexError:
+                break  # somebody else has the last one
+            if self.take(index):
+                taken.append(index)
+        taken.reverse()
+        return taken
+
+    def find(self, index: int) -> Any:
+        """The actor of a child whose code runs, made if it had none; ``None``: it does not run."""
+        attempt = self.owners.get(index)
+        return attempt.ref if isinstance(attempt, LeafAttempt) else None
+
+    def runs_code(self, index: int) -> bool:
+        """Whether the child is a leaf whose code runs."""
+        return isinstance(self.owners.get(index), LeafAttempt)
+
+    def attempts(self) -> list[LeafAttempt]:
+        """Of the children whose code runs."""
+        return [one for one in tuple(self.owners.values()) if isinstance(one, LeafAttempt)]
+
+    def is_last(self) -> bool:
+        """Whether the child that has just ended, or become an actor, is the last of all.
+
+        Asked once for each child of the loop, so that one of them sees it, on whatever thread.
+        """
+        return next(self._ends) == len(self.indexes)
+
+
+class LeafAttempt(Attempt):
+    """The one attempt of a leaf.
+
+    All that a leaf's attempt has in common with others is made when somebody asks for it, since
+    mostly nobody does (see benchmarks/fan_out.py).
+    """
+
+    number = 1
+    timeout = None
+    announced = False
+    is_scope = False
+    told_running = False  # whether its start was published
+    has_context = False
+    done: Completed | None = None  # what it came to as a leaf
+
+    _view = None  # the actor's, once it is one
+
+    def __init__(self, run: Run, index: int) -> None:
+        self.run = run
+        self.index = index
+        self.thread_id = run.thread_id
+        self._waits = {}
+
+    def __getattr__(self, name: str) -> Any:
+        batch = self.run.batch
+        value: Any
+        match name:
+            case "context":
+                emission = batch.emission
+                value = ExecutionContext(
+                    None, emission.process, emission.entries, emission.deadline, scope=self
+                )
+                self.has_context = True
+            case "ref":
+                value = self._promote()
+            case "environment":
+                value = self.run.environment
+            case "execution_id":
+                value = batch.id_of(self.index)
+            case "action":
+                value = batch.action
+            case "is_async":
+                value = batch.action.is_async
+            case "given":
+                value = batch.input_of(self.index)
+            case "variables":
+                value = batch.emission.variables
+            case "until":
+                value = batch.emission.until
+            case _:
+                raise AttributeError(name)
+        setattr(self, name, value)
+        return value
+
+    def publish_start(self) -> None:
+        """Tell that it runs."""
+        self.told_running = True
+        changed = self.run.environment.publisher.changed
+        changed(self.leaf_snapshot(), ExecutionState.SCHEDULED, self.started_at or 0.0)
+
+    def publish_end(self) -> None:
+        """Tell that it has completed as a leaf."""
+        if not self.told_running:  # it started before anybody listened
+            self.publish_start()
+        final = self.snapshot()
+        changed = self.run.environment.publisher.changed
+        changed(final, ExecutionState.RUNNING, final.completed_at or 0.0)
+
+    def take(self) -> bool:
+        """Take the start token; it is gone when there is an attempt."""
+        return False
+
+    def become_actor(self) -> None:
+        """See that the execution has an actor, for a wait that the allocator has to know."""
+        self.ref  # noqa: B018 - it is made by that
+
+    def snapshot(self) -> Execution:
+        """The execution as it is now."""
+        view, done = self._view, self.done
+        if view is not None:
+            return view()
+        if done is None:
+            return self.leaf_snapshot()
+        return self.leaf_snapshot(ExecutionState.COMPLETED, done[1], done[3])
+
+    def leaf_snapshot(
+        self,
+        state: ExecutionState = ExecutionState.RUNNING,
+        output: Any = None,
+        completed_at: float | None = None,
+    ) -> Execution:
+        """The execution while it has no actor."""
+        batch = self.run.batch
+        return snapshot(
+            batch.emission,
+            batch.children[self.index],
+            self.index,
+            state,
+            output=output,
+            attempts=1,
+            scheduled_at=batch.scheduled_at,
+            started_at=self.started_at,
+            completed_at=completed_at,
+        )
+
+    def _promote(self) -> Any:
+        """Make it an actor, unless its code has ended; the ref, of a dead actor where it has."""
+        run, index = self.run, self.index
+        batch, environment = run.batch, run.environment
+        actor = ExecutionActor(
+            environment,
+            batch.emission,
+            batch.children[index],
+            batch.action,
+            index,
+            batch.scheduled_at,
+            running=self,
+        )
+        ref = actor.actor_ref
+        fate = run.fates.setdefault(index, ref)
+        if fate is not ref:
+            return _GONE if fate is LEAF else fate  # another thread was at it
+        self._view = actor.view
+        returned = () if batch.action.is_async else tuple(run.withdraw())
+        tell(environment.allocator, Promoted(run, index, ref, returned))
+        environment.system.launch(ref, actor)
+        if batch.action.is_async and run.is_last():
+            tell(environment.allocator, RunOver(run))
+        return ref
+
+
+class _Gone:
+    """Stands for the actor of a leaf whose code has ended: it answers as a dead actor does."""
+
+    def __init__(self) -> None:
+        self.actor_inbox = Mailbox()
+        self.actor_inbox.abandon()
+
+
+LEAF = object()  # the fate of a child that ends without an actor
+OVER = object()  # in place of an attempt whose code has ended
+_GONE = _Gone()
+_REPORTED = Reported()
+
+

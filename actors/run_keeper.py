@@ -1,0 +1,164 @@
+"""The part of the allocator that hands out children in runs, and takes them back."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from actors.admission import Slots
+from actors.allocator_record import AllocatorRecord
+from actors.live import Live, Phase
+from actors.messages import Promoted, RunOver
+from actors.ready import Queued
+from actors.run import Batch, Run
+from orchestrator.values import ExecutionState
+
+__all__ = ["RunKeeper"]
+
+
+class RunKeeper(AllocatorRecord):
+    """Knows which children are handed out.
+
+    What a run has not started is queued still, as far as anybody can see: where other work has a
+    claim on the worker it is taken back, and where a worker is idle it is shared. So a run is long
+    only while nothing else could have started in between.
+    """
+
+    def _start_run(self, queued: Queued, batch: Batch) -> int:
+        """Hand out the next of *queued*, which is at the head; how many that were."""
+        most = 1
+        if not self._admission.has_rivals(queued):
+            most = self._environment.longest_run
+            if not batch.action.is_async:  # leave as much for every other worker, again and again
+                share = queued.size // (2 * self._admission.workers)
+                most = max(1, min(most, batch.longest, share))
+        indexes = queued.take_many(most)
+        if queued.empty:
+            self._queued_since.pop(queued, None)
+        self._begin_run(batch, indexes)
+        return len(indexes)
+
+    def _begin_run(self, batch: Batch, indexes: Sequence[int]) -> None:
+        slots = Slots(batch.action, not batch.action.is_async, needs_slot=False)
+        run = Run(self._environment, batch, indexes, slots)
+        self._runs[run] = batch.group.runs[run] = None
+        if batch.inputs is None:
+            for index in indexes:
+                self._named[batch.id_of(index)] = (run, index)
+        self._admission.take(slots)
+        self._environment.place.start_run(run)
+
+    def _on_run_over(self, message: RunOver) -> None:
+        run = message.run
+        if run in self._runs:
+            batch = run.batch
+            batch.longest = min(2 * batch.longest, self._environment.longest_run)
+            self._end_run(run)
+            if self._draining:
+                self._note_drained()
+
+    def _end_run(self, run: Run) -> None:
+        del self._runs[run]
+        del run.batch.group.runs[run]
+        if run.batch.inputs is None:
+            for index in run.indexes:
+                name = run.batch.id_of(index)
+                if self._named.get(name, (None,))[0] is run:  # not handed out again since
+                    del self._named[name]
+        self._count_run(run)
+        self._admission.free(run.slots)
+
+    def _on_promoted(self, message: Promoted) -> None:
+        """A leaf has become an actor: it is live like any other, and has its worker's slot."""
+        run, batch = message.run, message.run.batch
+        emission, action, group = batch.emission, batch.action, batch.group
+        child = batch.children[message.index]
+        live = Live(
+            action,
+            needs_worker=not action.is_async,
+            needs_slot=False,
+            ref=message.ref,
+            emission=emission,
+            execution_id=child.id,
+            index=message.index,
+            parent_id=emission.parent_id,
+            group_id=emission.group_id,
+            can_expire=emission.deadline is not None,
+            priority=batch.priority,
+            phase=Phase.RUNNING,
+        )
+        self._live[child.id] = group.live[child.id] = live
+        known = run in self._runs
+        if known:
+            self._count_run(run)
+        if not action.is_async:
+            self._give_back(batch, message.returned)
+            batch.longest = 1
+            run.slots.has_worker, live.has_worker = False, run.slots.has_worker
+            if known:
+                self._give_back(batch, run.withdraw())
+                self._end_run(run)
+
+    def _count_run(self, run: Run) -> None:
+        """Add up what has happened in the run since the last time."""
+        completed = run.completed  # read first: what has completed has started
+        started = run.started
+        new, over = started - run.seen_started, completed - run.seen_completed
+        run.seen_started, run.seen_completed = started, completed
+        self._counts[Phase.PENDING] -= new
+        self._counts[Phase.RUNNING] += new - over
+        if over:
+            self._ended[ExecutionState.COMPLETED] += over
+            group = run.batch.group
+            group.node.out -= over
+            if group.node.blocked:
+                self._break_cycles(group.node.group_id)
+
+    # Taking back
+
+    def _give_back(self, batch: Batch, indexes: Sequence[int]) -> None:
+        """Queue what was handed out and not started, in its old place."""
+        if indexes:
+            group = batch.group
+            queued = self._requeue_rest(batch, indexes)
+            group.queued = [one for one in group.queued if not one.empty]
+            group.queued.append(queued)
+
+    def _recall_for(self, work: Batch | Live, *, new_root: bool = False) -> None:
+        """Take back what work that is queued now goes ahead of, or takes turns with."""
+        emission, priority = work.emission, work.priority
+        for run in tuple(self._runs):
+            batch = run.batch
+            if (
+                priority > batch.priority
+                or (
+                    priority == batch.priority
+                    and not new_root
+                    and (
+                        emission.process.id != batch.emission.process.id
+                        or emission.depth > batch.emission.depth
+                    )
+                )
+            ) and not batch.action.is_async:
+                self._give_back(batch, run.withdraw())
+
+    def _recall_all(self) -> None:
+        """Take back everything: a waiter is back, and goes ahead of every start."""
+        for run in tuple(self._runs):
+            if not run.batch.action.is_async:
+                self._give_back(run.batch, run.withdraw())
+
+    def _share(self) -> bool:
+        """Let an idle worker have half of what another was handed; ``False``: there is nothing."""
+        if not self._runs or self._admission.busy >= self._admission.workers:
+            return False
+        richest = max(self._runs, key=_waiting)
+        most = (_waiting(richest) + 1) // 2
+        indexes = richest.withdraw(most) if most else []
+        if not indexes:
+            return False
+        self._begin_run(richest.batch, indexes)
+        return True
+
+
+def _waiting(run: Run) -> int:
+    return 0 if run.batch.action.is_async else len(run.pending)
