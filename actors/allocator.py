@@ -14,6 +14,7 @@ from actors.messages import (
     Admitted,
     AllocatorMessage,
     AwaitUnblock,
+    CallOut,
     Cancel,
     CancelExecution,
     CancelMembers,
@@ -37,6 +38,7 @@ from actors.messages import (
     SnapshotOther,
     Stamped,
     Start,
+    SubmitCall,
     SubmitGroup,
     SubmitMore,
     SubmitOne,
@@ -77,6 +79,8 @@ class AllocatorActor(Canceller):
                 self._on_run_over(message)
             case Settled():
                 self._on_settled(message)
+            case SubmitCall():
+                self._on_submit_call(message)
             case Promoted():
                 self._on_promoted(message)
             case WaitBegan():
@@ -160,6 +164,34 @@ class AllocatorActor(Canceller):
         self._admission.take(live)
         self._admission.turns.served(live.emission.process.id)
         self._count(live, Phase.RUNNING)
+
+    def _on_submit_call(self, message: SubmitCall) -> None:
+        child, action, emission, wait = (
+            message.child, message.action, message.emission, message.wait
+        )  # fmt: skip
+        if child.id in self._live or self._leaf_runs(child.id):
+            wait.set_error(DuplicateExecutionError(child.id, "has the id of one that is running"))
+        elif not child.claim():
+            wait.set_error(DuplicateExecutionError(child.id))
+        else:
+            caller = self._live.get(emission.parent_id or "")
+            if caller is not None:
+                self._begin_call_wait(caller, wait)
+            now = self._environment.clock.now()
+            priority = emission.priority if child.priority is None else child.priority
+            batch = Batch(emission, (child,), action, priority, now, None, wait)
+            if batch.leaves and self._admission.may_start(action):
+                self._emitted += 1
+                self._counts[Phase.PENDING] += 1
+                if self._environment.publisher.active:
+                    self._publish_scheduled(emission, child, None, now)
+                self._begin_run(batch, (0,))
+                self._admission.turns.served(emission.process.id)
+                return
+            tell(emission.parent, CallOut(child.id))
+            reply: Any = wait  # it takes the answer as a future would
+            self._queue(self._incarnate(emission, child, action, None, reply), new_root=False)
+            self._note_blocked(wait, child.id)
 
     def _on_submit_group(self, message: SubmitGroup) -> None:
         emission = message.emission

@@ -18,6 +18,7 @@ from actors.ready import Queued
 from actors.run import Batch, Run
 from actors.stats import Stats
 from actors.system import Future, dropped_waiters
+from actors.wait import CallWait, Wait
 from actors.waits import GroupNode, WaitGraph
 from orchestrator.registry import Action
 from orchestrator.values import Execution, ExecutionState
@@ -158,6 +159,14 @@ class AllocatorRecord(ProtocolActor):
     @abstractmethod
     def _count_run(self, run: Run) -> None:
         """Add up what has happened in the run since the last time."""
+
+    @abstractmethod
+    def _end_wait(self, wait: Wait) -> None:
+        """A waiter is back: give it its slots, now or as soon as there are some."""
+
+    @abstractmethod
+    def _note_blocked(self, wait: CallWait, child_id: str) -> None:
+        """The child that *wait* is for may wait itself from now on."""
 
     @abstractmethod
     def _break_cycles(self, group_id: str) -> None:

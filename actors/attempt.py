@@ -23,6 +23,7 @@ from orchestrator.registry import Action
 from orchestrator.values import Execution
 
 if TYPE_CHECKING:
+    from actors.emission import Emission
     from actors.environment import Environment
 
 __all__ = ["Attempt", "Interruption"]
@@ -49,6 +50,7 @@ class Attempt:
     kill: Callable[[], object] | None = None  # ends code that runs in a process
     interruption: Interruption | None = None
     context: ExecutionContext
+    origin: tuple[Emission, Execution]  # where it comes from, and as it was given
     _view: Callable[[], Execution] | None
 
     def __init__(

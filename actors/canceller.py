@@ -63,7 +63,7 @@ class Canceller(WaitKeeper):
             for index in indexes:
                 child = batch.children[index]
                 publisher.changed(
-                    cancelled_snapshot(batch.emission, child, index, reason, now),
+                    cancelled_snapshot(batch.emission, child, batch.place_of(index), reason, now),
                     ExecutionState.SCHEDULED,
                     now,
                 )
@@ -78,6 +78,16 @@ class Canceller(WaitKeeper):
 
     def _cancel_member(self, execution_id: str, reason: str) -> bool:
         """Cancel a child that has no actor: one that is queued, or a leaf."""
+        named = self._named.get(execution_id)
+        if named is not None and named[0].batch.group is None:  # called: it has no queue either
+            run, index = named
+            if run.take(index):
+                self._cancel_call(run.batch, reason)
+                return True
+            ref = run.find(index)
+            if ref is not None:
+                tell(ref, Cancel(reason))
+            return ref is not None
         for group in self._groups_of(execution_id):
             for queued in group.queued:
                 batch: Batch = queued.payload
@@ -126,6 +136,15 @@ class Canceller(WaitKeeper):
             and index is not None
             and any(run.runs_code(index) for run in batch.group.runs)
         )
+
+    def _cancel_call(self, batch: Batch, reason: str) -> None:
+        """Cancel a called child before it starts."""
+        now = self._environment.clock.now()
+        self._counts[Phase.PENDING] -= 1
+        self._ended[ExecutionState.CANCELLED] += 1
+        self._publish_cancelled(batch, (0,), reason, now)
+        if batch.call is not None:
+            batch.call.set(cancelled_snapshot(batch.emission, batch.children[0], None, reason, now))
 
     def _cancel_one(self, group: OpenGroup, batch: Batch, index: int, reason: str) -> None:
         now = self._environment.clock.now()

@@ -13,6 +13,7 @@ from actors.messages import (
     AttemptTimedOut,
     AwaitUnblock,
     Call,
+    CallOut,
     Cancel,
     CancelExecution,
     ChildEnded,
@@ -85,6 +86,8 @@ class ExecutionActor(ParentActor):
                 self._on_group_changed(message)
             case ChildEnded():
                 self._on_child_ended(message)
+            case CallOut():
+                self._on_call_out(message)
             case Emit():
                 self._on_emit(message)
             case Admitted():
@@ -152,6 +155,7 @@ class ExecutionActor(ParentActor):
         attempt.context = ExecutionContext(
             None, emission.process, emission.entries, self._deadline, scope=attempt
         )
+        attempt.origin = (emission, self._given)
         if self._scope is None:
             environment.place.start(attempt)
         else:

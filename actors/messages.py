@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from actors.attempt import Attempt
     from actors.ends import EndsReader
     from actors.run import Run
-    from actors.wait import Wait
+    from actors.wait import CallWait, Wait
 
 Ref: TypeAlias = Any  # a PooledActorRef; Any, since its class is generic in the actor
 
@@ -62,6 +62,19 @@ class SubmitOne:
     reply: Future[Execution]  # its end; an error where it was refused
     scope: Future[Attempt] | None = None  # the caller's own code is the attempt
     settled: Future[None] | None = None  # resolved when all of it is over
+
+
+@frozen(eq=False)
+class SubmitCall:
+    """Start a called child, for which its caller's own code waits. Caller -> allocator.
+
+    It is `WaitBegan` at once. *wait* is told the child's end, or an error where it was refused.
+    """
+
+    emission: Emission
+    child: Execution
+    action: Action
+    wait: CallWait
 
 
 @frozen(eq=False)
@@ -230,6 +243,7 @@ AllocatorMessage: TypeAlias = (
     SubmitGroup
     | SubmitMore
     | SubmitOne
+    | SubmitCall
     | RunOver
     | Promoted
     | Requeue
@@ -319,6 +333,13 @@ class Call:
     action: Action
     variables: Any
     reply: Future[Execution]
+
+
+@frozen(eq=False)
+class CallOut:
+    """A called child has become an actor, and will tell of its end. Child -> parent, at most once."""
+
+    child_id: str
 
 
 @frozen(eq=False)
@@ -418,6 +439,7 @@ ExecutionMessage: TypeAlias = (
     | Admitted
     | Refused
     | Call
+    | CallOut
     | ChildEnded
     | GroupChanged
     | AwaitUnblock

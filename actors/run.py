@@ -16,9 +16,10 @@ from typing import TYPE_CHECKING, Any
 from actors.attempt import Attempt
 from actors.emission import Emission, snapshot
 from actors.execution import ExecutionActor
-from actors.messages import Promoted, Reported, RunOver
+from actors.messages import CallOut, Promoted, Reported, RunOver
 from actors.protocol_actor import tell
 from actors.system.mailbox import Mailbox
+from actors.wait import CallWait
 from orchestrator.context import ExecutionContext
 from orchestrator.expansion import TemplateChildren
 from orchestrator.registry import Action
@@ -60,7 +61,10 @@ class Reports:
 
 
 class Batch:
-    """Children of one emit and one kind: what they share. Written by the allocator alone."""
+    """Children of one emit and one kind: what they share. Written by the allocator alone.
+
+    A called child is a batch of its own, in no group: it reports to the wait of its caller.
+    """
 
     __slots__ = (
         "action",
@@ -84,8 +88,8 @@ class Batch:
         action: Action,
         priority: int,
         scheduled_at: float,
-        group: OpenGroup,
-        reports: Reports,
+        group: OpenGroup | None,
+        reports: Reports | CallWait,
     ) -> None:
         self.emission = emission
         self.children = children
@@ -105,6 +109,16 @@ class Batch:
             and action.runs_in == "thread"
             and not _any_timeout(children)
         )
+
+    @property
+    def call(self) -> CallWait | None:
+        """The caller's wait, of a called child."""
+        reports = self.reports
+        return reports if isinstance(reports, CallWait) else None
+
+    def place_of(self, index: int) -> int | None:
+        """A child's place in the emission."""
+        return index if self.group is not None else None
 
     def input_of(self, index: int) -> Any:
         """What a child is given."""
@@ -261,6 +275,8 @@ class LeafAttempt(Attempt):
                 value = batch.emission.variables
             case "until":
                 value = batch.emission.until
+            case "origin":
+                value = (batch.emission, batch.children[self.index])
             case _:
                 raise AttributeError(name)
         setattr(self, name, value)
@@ -308,7 +324,7 @@ class LeafAttempt(Attempt):
         return snapshot(
             batch.emission,
             batch.children[self.index],
-            self.index,
+            batch.place_of(self.index),
             state,
             output=output,
             attempts=1,
@@ -326,8 +342,9 @@ class LeafAttempt(Attempt):
             batch.emission,
             batch.children[index],
             batch.action,
-            index,
+            batch.place_of(index),
             batch.scheduled_at,
+            batch.call,  # type: ignore[arg-type]  # it takes the answer as a future would
             running=self,
         )
         ref = actor.actor_ref
@@ -336,6 +353,8 @@ class LeafAttempt(Attempt):
             return _GONE if fate is LEAF else fate  # another thread was at it
         self._view = actor.view
         returned = () if batch.action.is_async else tuple(run.withdraw())
+        if batch.group is None:
+            tell(batch.emission.parent, CallOut(batch.id_of(index)))
         tell(environment.allocator, Promoted(run, index, ref, returned))
         environment.system.launch(ref, actor)
         if batch.action.is_async and run.is_last():

@@ -40,7 +40,9 @@ class RunKeeper(AllocatorRecord):
     def _begin_run(self, batch: Batch, indexes: Sequence[int]) -> None:
         slots = Slots(batch.action, not batch.action.is_async, needs_slot=False)
         run = Run(self._environment, batch, indexes, slots)
-        self._runs[run] = batch.group.runs[run] = None
+        self._runs[run] = None
+        if batch.group is not None:
+            batch.group.runs[run] = None
         if batch.inputs is None:
             for index in indexes:
                 self._named[batch.id_of(index)] = (run, index)
@@ -53,12 +55,16 @@ class RunKeeper(AllocatorRecord):
             batch = run.batch
             batch.longest = min(2 * batch.longest, self._environment.longest_run)
             self._end_run(run)
+            call = batch.call
+            if call is not None and call.answered:  # else it is an actor, which will answer
+                self._end_wait(call)
             if self._draining:
                 self._note_drained()
 
     def _end_run(self, run: Run) -> None:
         del self._runs[run]
-        del run.batch.group.runs[run]
+        if run.batch.group is not None:
+            del run.batch.group.runs[run]
         if run.batch.inputs is None:
             for index in run.indexes:
                 name = run.batch.id_of(index)
@@ -70,7 +76,7 @@ class RunKeeper(AllocatorRecord):
     def _on_promoted(self, message: Promoted) -> None:
         """A leaf has become an actor: it is live like any other, and has its worker's slot."""
         run, batch = message.run, message.run.batch
-        emission, action, group = batch.emission, batch.action, batch.group
+        emission, action = batch.emission, batch.action
         child = batch.children[message.index]
         live = Live(
             action,
@@ -79,14 +85,16 @@ class RunKeeper(AllocatorRecord):
             ref=message.ref,
             emission=emission,
             execution_id=child.id,
-            index=message.index,
+            index=batch.place_of(message.index),
             parent_id=emission.parent_id,
             group_id=emission.group_id,
             can_expire=emission.deadline is not None,
             priority=batch.priority,
             phase=Phase.RUNNING,
         )
-        self._live[child.id] = group.live[child.id] = live
+        self._live[child.id] = live
+        if batch.group is not None:
+            batch.group.live[child.id] = live
         known = run in self._runs
         if known:
             self._count_run(run)
@@ -97,6 +105,8 @@ class RunKeeper(AllocatorRecord):
             if known:
                 self._give_back(batch, run.withdraw())
                 self._end_run(run)
+        if batch.call is not None:
+            self._note_blocked(batch.call, child.id)
 
     def _count_run(self, run: Run) -> None:
         """Add up what has happened in the run since the last time."""
@@ -109,16 +119,17 @@ class RunKeeper(AllocatorRecord):
         if over:
             self._ended[ExecutionState.COMPLETED] += over
             group = run.batch.group
-            group.node.out -= over
-            if group.node.blocked:
-                self._break_cycles(group.node.group_id)
+            if group is not None:
+                group.node.out -= over
+                if group.node.blocked:
+                    self._break_cycles(group.node.group_id)
 
     # Taking back
 
     def _give_back(self, batch: Batch, indexes: Sequence[int]) -> None:
         """Queue what was handed out and not started, in its old place."""
-        if indexes:
-            group = batch.group
+        group = batch.group
+        if indexes and group is not None:
             queued = self._requeue_rest(batch, indexes)
             group.queued = [one for one in group.queued if not one.empty]
             group.queued.append(queued)
@@ -152,7 +163,7 @@ class RunKeeper(AllocatorRecord):
         if not self._runs or self._admission.busy >= self._admission.workers:
             return False
         richest = max(self._runs, key=_waiting)
-        most = (_waiting(richest) + 1) // 2
+        most = _waiting(richest)
         indexes = richest.withdraw(most) if most else []
         if not indexes:
             return False
@@ -161,4 +172,8 @@ class RunKeeper(AllocatorRecord):
 
 
 def _waiting(run: Run) -> int:
-    return 0 if run.batch.action.is_async else len(run.pending)
+    """How many of the children that wait in the run another worker should have."""
+    if run.batch.action.is_async or run.batch.group is None:
+        return 0
+    begun = run.thread_id is not None  # else its worker is about to start the first
+    return (len(run.pending) + begun) // 2

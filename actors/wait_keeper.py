@@ -9,6 +9,7 @@ from actors.live import Live, OpenGroup, Phase
 from actors.messages import WaitBegan, WaitEnded, WaitHurried
 from actors.run_keeper import RunKeeper
 from actors.waits import Target
+from actors.wait import CallWait, Wait
 from orchestrator.errors import DeadlockError
 from orchestrator.protocols import Subject
 
@@ -82,8 +83,37 @@ class WaitKeeper(RunKeeper):
                 return True
         return False
 
+    def _begin_call_wait(self, live: Live, wait: CallWait) -> None:
+        """As `WaitBegan`; what is called can't be in a cycle before it is an actor and waits."""
+        live.waits += 1
+        if live.waits > 1:
+            self._graph.unblock(live.execution_id)  # several waits at once are no edges
+        live.main_wait = wait
+        self._admission.free(live)
+        if live.phase is Phase.RUNNING:
+            self._count(live, Phase.WAITING)
+
+    def _note_blocked(self, wait: CallWait, child_id: str) -> None:
+        live = self._live.get(wait.attempt.execution_id)
+        if (
+            live is None
+            or live.main_wait is not wait
+            or live.waits > 1
+            or live.can_expire
+            or wait.can_expire
+        ):
+            return
+        cycle = self._graph.block(live.execution_id, Target(executions=(child_id,)))
+        if cycle is not None:
+            wait.refuse(DeadlockError(cycle))
+
     def _on_wait_ended(self, message: WaitEnded) -> None:
-        wait = message.wait
+        self._end_wait(message.wait)
+
+    def _end_wait(self, wait: Wait) -> None:
+        if wait.is_over:
+            return
+        wait.is_over = True
         live = self._live.get(wait.attempt.execution_id)
         if live is None:
             wait.grant()

@@ -176,9 +176,9 @@ class Core:
             raise copy.copy(error)
         raise error
 
-    def called(self, child: Execution) -> Any:
+    def called(self, ended: Execution | tuple[Any]) -> Any:
         """A called child's output, or its own exception with its original traceback."""
-        return output_of(child)
+        return ended[0] if isinstance(ended, tuple) else output_of(ended)
 
     def give_up(self, child: Execution, error: BaseException) -> None:
         """The caller leaves a call: cancel the child, nobody else could get its answer."""

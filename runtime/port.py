@@ -303,6 +303,27 @@ class RuntimePort:
                 return await self._withdraw(future, error)
             raise
 
+    def call(self, child: Execution, timeout: float | None) -> Execution | tuple[Any]:
+        """Run one child outside any group and block for it."""
+        self.check()
+        attempt = current_attempt(self._environment)
+        if attempt is None or not attempt.on_own_thread() or timeout == 0:
+            future = self.schedule_execution(child)
+            return self.wait(future, timeout, Subject("execution", child.id))  # type: ignore[no-any-return]
+        (ready,), (action,) = self._preparing.children((child,))
+        return self._waits.call(attempt, ready, action, timeout)
+
+    async def call_async(self, child: Execution, timeout: float | None) -> Execution | tuple[Any]:
+        """The same in a task."""
+        self.check()
+        attempt = current_attempt(self._environment)
+        if attempt is None or not attempt.in_own_task() or timeout == 0:
+            future = self.schedule_execution(child)
+            subject = Subject("execution", child.id)
+            return await self.wait_async(future, timeout, subject)  # type: ignore[no-any-return]
+        (ready,), (action,) = self._preparing.children((child,))
+        return await self._waits.call_async(attempt, ready, action, timeout)
+
     def _withdraw(self, future: Future[Execution], error: Exception) -> Future[Execution]:
         """Take back an `await_resume`; the execution's actor settles whether it came in time."""
         attempt = current_attempt(self._environment)

@@ -14,17 +14,22 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from typing import Any, TypeVar
 
+from pykka._envelope import Envelope
+
 from actors.attempt import Attempt
+from actors.below import emission_below
 from actors.environment import Environment
-from actors.messages import WaitBegan, WaitEnded, WaitHurried
+from actors.messages import SubmitCall, WaitBegan, WaitEnded, WaitHurried
 from actors.protocol_actor import tell
 from actors.system.parking import Parker, new_parker
 from actors.system.waiting import LoopWaiter
-from actors.wait import Wait
+from actors.wait import CallWait, Wait
 from orchestrator.adapting import wait_for
 from orchestrator.context import peek_context
 from orchestrator.errors import AwaitTimeoutError
 from orchestrator.protocols import Subject
+from orchestrator.registry import Action
+from orchestrator.values import Execution
 
 __all__ = ["Waits", "current_attempt"]
 
@@ -114,7 +119,8 @@ class Waits:
         attempt = wait.attempt
         allocator = self._environment.allocator
         now = self._environment.clock.now
-        tell(allocator, WaitEnded(wait))
+        if not wait.granted:
+            tell(allocator, WaitEnded(wait))
         if not wait.main or not attempt.holds_slots:
             return
         patient, unwinding = deadline is not None, False
@@ -127,6 +133,35 @@ class Waits:
                 tell(allocator, WaitHurried(wait, unwinding=False))
             else:
                 parker.park(deadline - now() if patient and deadline is not None else None)
+
+    def call(
+        self, attempt: Attempt, child: Execution, action: Action, timeout: float | None
+    ) -> Execution | tuple[Any]:
+        """Run *child* and block this thread, which is the attempt's own, until it has ended."""
+        attempt.check()
+        attempt.become_actor()
+        now = self._environment.clock.now
+        deadline = None if timeout is None else now() + timeout
+        parker = new_parker()
+        wait = CallWait(attempt, parker.unpark, can_expire=timeout is not None)
+        try:
+            attempt.watch(wait, parker.unpark)
+            self._submit(wait, child, action)
+            while not (wait.answered or wait.refused) and attempt.interruption is None:
+                left = None if deadline is None else deadline - now()
+                if left is not None and left <= 0:
+                    break
+                parker.park(left)
+        finally:
+            self._come_back(wait, parker, deadline)
+            attempt.unwatch(wait)
+        return _answer_of(wait, child, timeout)
+
+    def _submit(self, wait: CallWait, child: Execution, action: Action) -> None:
+        variables = contextvars.copy_context()
+        emission = emission_below(wait.attempt, *wait.attempt.origin, variables)
+        message = SubmitCall(emission, child, action, wait)
+        self._environment.allocator.actor_inbox.put(Envelope(message, wait))
 
     def blocking(self) -> AbstractContextManager[None]:
         """Free this thread's worker while the caller waits for something of its own."""
@@ -213,8 +248,41 @@ class Waits:
         if wait.refused is not None:
             raise wait.refused
 
+    async def call_async(
+        self, attempt: Attempt, child: Execution, action: Action, timeout: float | None
+    ) -> Execution | tuple[Any]:
+        """Run *child* and wait in this task, which is the attempt's own, until it has ended."""
+        attempt.check()
+        attempt.become_actor()
+        loop = asyncio.get_running_loop()
+        waiter = LoopWaiter(loop)
+        wake = functools.partial(waiter.wake, None)
+        wait = CallWait(attempt, wake, can_expire=timeout is not None)
+        timer = _wake_later(loop, timeout, wake)
+        attempt.watch(wait, wake)
+        self._submit(wait, child, action)
+        try:
+            if attempt.interruption is None and not (wait.refused or wait.answered):
+                await waiter.future
+        except asyncio.CancelledError:
+            await self._come_back_async(wait, loop)
+            raise
+        except BaseException:  # the coroutine is closed where it stands: it may not wait
+            tell(self._environment.allocator, WaitEnded(wait))
+            tell(self._environment.allocator, WaitHurried(wait, unwinding=True))
+            raise
+        else:
+            await self._come_back_async(wait, loop)
+        finally:
+            if timer is not None:
+                timer.cancel()
+            attempt.unwatch(wait)
+        return _answer_of(wait, child, timeout)
+
     async def _come_back_async(self, wait: Wait, loop: asyncio.AbstractEventLoop) -> None:
         allocator = self._environment.allocator
+        if wait.granted:
+            return
         if not wait.main or not wait.attempt.holds_slots:
             tell(allocator, WaitEnded(wait))
             return
@@ -227,6 +295,20 @@ class Waits:
         finally:
             if not wait.granted:  # cancelled, perhaps once more: its code only unwinds
                 tell(allocator, WaitHurried(wait, unwinding=True))
+
+
+def _answer_of(
+    wait: CallWait, child: Execution, timeout: float | None
+) -> Execution | tuple[Any]:
+    """What a call's wait came to; raises what else ended it."""
+    wait.attempt.check()
+    if wait.refused is not None:
+        raise wait.refused
+    if wait.error is not None:
+        raise wait.error
+    if wait.ended is None:
+        raise AwaitTimeoutError(str(Subject("execution", child.id)), timeout or 0.0)
+    return wait.ended
 
 
 async def _wait_outside(future: Any, timeout: float | None, subject: Subject) -> Any:
