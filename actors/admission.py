@@ -197,6 +197,11 @@ class Admission:
 
     # Starts
 
+    @property
+    def is_calm(self) -> bool:
+        """Whether nothing is queued and nobody is back."""
+        return not self._returning and all(lane.queue.empty for lane in self._lanes.values())
+
     def may_start(self, action: Action) -> bool:
         """Whether work of *action* that has just come would be the next to start, and could.
 
@@ -208,7 +213,7 @@ class Admission:
             return False
         if action.max_concurrency is not None and not self._limited(action).free():
             return False
-        return all(lane.queue.empty for lane in self._lanes.values())
+        return self.is_calm
 
     def next(self, now: float, *, async_too: bool = True) -> Queued | None:
         """The queued work that may start now and comes first; take one index from it.

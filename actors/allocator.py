@@ -27,6 +27,7 @@ from actors.messages import (
     ForgetGroups,
     GroupEnded,
     GroupSealed,
+    Lending,
     Promoted,
     ReadSnapshot,
     ReadStats,
@@ -81,12 +82,15 @@ class AllocatorActor(Canceller):
                 self._on_settled(message)
             case SubmitCall():
                 self._on_submit_call(message)
+            case Lending():
+                self._on_lending(message)
             case Promoted():
                 self._on_promoted(message)
             case WaitBegan():
                 self._on_wait_began(message)
             case WaitEnded():
                 self._on_wait_ended(message)
+                self._note_calm()
                 return  # it takes slots and frees none
             case SubmitOne():
                 self._on_submit_one(message)
@@ -127,6 +131,7 @@ class AllocatorActor(Canceller):
             case _:
                 assert_never(message)
         self._admit()
+        self._note_calm()
 
     # Submitting
 
@@ -138,7 +143,7 @@ class AllocatorActor(Canceller):
             refusal = RuntimeClosedError(
                 "the runtime is closed or closing: it takes no new executions; make another one"
             )
-        elif child.id in self._live or self._leaf_runs(child.id):
+        elif self._is_running(child.id):
             refusal = DuplicateExecutionError(child.id, "has the id of one that is running")
         elif not child.claim():
             refusal = DuplicateExecutionError(child.id)
@@ -169,7 +174,7 @@ class AllocatorActor(Canceller):
         child, action, emission, wait = (
             message.child, message.action, message.emission, message.wait
         )  # fmt: skip
-        if child.id in self._live or self._leaf_runs(child.id):
+        if self._is_running(child.id):
             wait.set_error(DuplicateExecutionError(child.id, "has the id of one that is running"))
         elif not child.claim():
             wait.set_error(DuplicateExecutionError(child.id))
@@ -227,7 +232,7 @@ class AllocatorActor(Canceller):
             refusal: Exception | None = None
             if child.id in seen:
                 refusal = DuplicateExecutionError(child.id, "shares its id with another child")
-            elif child.id in self._live or self._leaf_runs(child.id):
+            elif self._is_running(child.id):
                 refusal = DuplicateExecutionError(child.id, "has the id of one that is running")
             elif not child.claim():
                 refusal = DuplicateExecutionError(child.id)
@@ -266,7 +271,7 @@ class AllocatorActor(Canceller):
 
     def _on_submit_more(self, message: SubmitMore) -> None:
         group = self._open[message.emission.group_id or ""]
-        if message.child.id in self._live or self._leaf_runs(message.child.id):
+        if self._is_running(message.child.id):
             error = DuplicateExecutionError(message.child.id, "has the id of one that is running")
             end = snapshot(
                 message.emission, message.child, message.index, ExecutionState.FAILED, error=error
@@ -386,6 +391,9 @@ class AllocatorActor(Canceller):
         self._free(live)
         self._counts[live.phase] -= 1
         self._ended[message.state] += 1
+        if live.ledger is not None:
+            self._count_loans(live)
+            del self._lenders[live]
         if self._graph.any_blocked:
             self._graph.unblock(live.execution_id)
         if live.group_id is not None:

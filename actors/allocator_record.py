@@ -45,6 +45,7 @@ class AllocatorRecord(ProtocolActor):
         self._directory = directory
         self._live: dict[str, Live] = {}
         self._runs: dict[Run, None] = {}
+        self._lenders: dict[Live, None] = {}  # whose code has called children in its place
         self._named: dict[str, tuple[Run, int]] = {}  # other children that are handed out
         self._blocks: dict[str, Batch] = {}  # children of templates, by what their ids begin with
         self._open: dict[str, OpenGroup] = {}
@@ -169,6 +170,14 @@ class AllocatorRecord(ProtocolActor):
         """The child that *wait* is for may wait itself from now on."""
 
     @abstractmethod
+    def _begin_call_wait(self, live: Live, wait: CallWait) -> None:
+        """The code of *live* waits for a child that it has called."""
+
+    @abstractmethod
+    def _count_loans(self, live: Live) -> None:
+        """Add up what has become of children in their caller's place since the last time."""
+
+    @abstractmethod
     def _break_cycles(self, group_id: str) -> None:
         """Refuse a waiter of every cycle that a change of the group has closed."""
 
@@ -183,7 +192,15 @@ class AllocatorRecord(ProtocolActor):
 
     def _stats(self) -> Stats:
         self._count_runs()
-        counts, ended = self._counts, self._ended
+        counts = list(self._counts)
+        for live in self._lenders:
+            self._count_loans(live)
+            if live.ledger is not None and live.ledger.is_open:
+                if live.phase is Phase.RUNNING:  # the child runs in its place
+                    counts[Phase.WAITING] += 1
+                else:
+                    counts[Phase.RUNNING] += 1
+        ended = self._ended
         waiting = [run.batch.scheduled_at for run in self._runs if run.pending]
         oldest = min((*self._queued_since.values(), *waiting), default=None)
         return Stats(

@@ -25,6 +25,7 @@ from orchestrator.values import Execution
 if TYPE_CHECKING:
     from actors.emission import Emission
     from actors.environment import Environment
+    from actors.loans import Ledger
 
 __all__ = ["Attempt", "Interruption"]
 
@@ -49,6 +50,7 @@ class Attempt:
     task: asyncio.Task[Any] | None = None
     kill: Callable[[], object] | None = None  # ends code that runs in a process
     interruption: Interruption | None = None
+    ledger: Ledger | None = None  # of the children that its code has called in its place
     context: ExecutionContext
     origin: tuple[Emission, Execution]  # where it comes from, and as it was given
     _view: Callable[[], Execution] | None
@@ -127,6 +129,11 @@ class Attempt:
     def unwatch(self, key: object) -> None:
         """Forget a `watch`."""
         self._waits.pop(key, None)
+
+    @property
+    def may_lend(self) -> bool:
+        """Whether its code holds a worker, or needs none, and nothing else of it waits."""
+        return not (self.is_scope or self._waits or self.action.max_concurrency is not None)
 
     @property
     def holds_slots(self) -> bool:

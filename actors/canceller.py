@@ -15,7 +15,7 @@ from actors.messages import (
     ChildrenCancelled,
 )
 from actors.protocol_actor import tell
-from actors.run import Batch
+from actors.run import Batch, Run
 from actors.wait_keeper import WaitKeeper
 from orchestrator.values import ExecutionState
 
@@ -79,12 +79,13 @@ class Canceller(WaitKeeper):
     def _cancel_member(self, execution_id: str, reason: str) -> bool:
         """Cancel a child that has no actor: one that is queued, or a leaf."""
         named = self._named.get(execution_id)
-        if named is not None and named[0].batch.group is None:  # called: it has no queue either
-            run, index = named
-            if run.take(index):
-                self._cancel_call(run.batch, reason)
+        lent = self._environment.loans.runs.get(execution_id)
+        run = lent if named is None else named[0]
+        if run is not None and run.batch.group is None:  # called: it has no queue either
+            if run.take(0):
+                self._cancel_call(run, reason)
                 return True
-            ref = run.find(index)
+            ref = run.find(0)
             if ref is not None:
                 tell(ref, Cancel(reason))
             return ref is not None
@@ -124,6 +125,14 @@ class Canceller(WaitKeeper):
                     return ref
         return None
 
+    def _is_running(self, execution_id: str) -> bool:
+        """Whether an execution of that id has started; asked by callers on their threads too."""
+        return (
+            execution_id in self._live
+            or execution_id in self._environment.loans.runs
+            or self._leaf_runs(execution_id)
+        )
+
     def _leaf_runs(self, execution_id: str) -> bool:
         """Whether a leaf of that id runs."""
         named = self._named.get(execution_id)
@@ -134,14 +143,18 @@ class Canceller(WaitKeeper):
         return (
             batch is not None
             and index is not None
-            and any(run.runs_code(index) for run in batch.group.runs)
+            and any(run.runs_code(index) for run in tuple(batch.group.runs))
         )
 
-    def _cancel_call(self, batch: Batch, reason: str) -> None:
+    def _cancel_call(self, run: Run, reason: str) -> None:
         """Cancel a called child before it starts."""
         now = self._environment.clock.now()
-        self._counts[Phase.PENDING] -= 1
-        self._ended[ExecutionState.CANCELLED] += 1
+        batch = run.batch
+        if run.ledger is not None:
+            run.ledger.cancelled += 1
+        else:
+            self._counts[Phase.PENDING] -= 1
+            self._ended[ExecutionState.CANCELLED] += 1
         self._publish_cancelled(batch, (0,), reason, now)
         if batch.call is not None:
             batch.call.set(cancelled_snapshot(batch.emission, batch.children[0], None, reason, now))

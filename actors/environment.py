@@ -6,8 +6,9 @@ import asyncio
 from collections.abc import Callable, Sized
 from typing import TYPE_CHECKING, Any, Protocol
 
-from attrs import define
+from attrs import define, field
 
+from actors.loans import Loans
 from actors.system import ActorSystem, Clock, Dispatcher
 from orchestrator.protocols import FullRuntime
 from orchestrator.values import Execution, ExecutionState
@@ -64,6 +65,7 @@ class Environment:
     random: Callable[[], float]
     call_on_loop: Callable[[asyncio.AbstractEventLoop, Callable[..., Any]], None]
     longest_run: int = 256  # children that are handed out at a time; 1: one by one
+    loans: Loans = field(factory=Loans)
     allocator: Any = None  # the allocator's ref
     runtime: FullRuntime = None  # type: ignore[assignment]  # set by the runtime that makes it
 

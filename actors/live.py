@@ -16,6 +16,7 @@ from actors.waits import GroupNode
 from orchestrator.values import GroupResult
 
 if TYPE_CHECKING:
+    from actors.loans import Ledger
     from actors.run import Run
 
 __all__ = ["GroupEntry", "Live", "OpenGroup", "Phase"]
@@ -47,6 +48,7 @@ class Live(Slots):
     queued: Queued | None = None
     rate_reserved: bool = False
     waits: int = 0
+    ledger: Ledger | None = None  # of children in its place
     main_wait: Any = None  # the wait of its own thread or task, to be refused
 
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from attrs import frozen
 
 from actors.emission import Emission
+from actors.loans import Ledger
 from actors.system import Future
 from orchestrator.protocols import Subject
 from orchestrator.registry import Action
@@ -75,6 +76,14 @@ class SubmitCall:
     child: Execution
     action: Action
     wait: CallWait
+
+
+@frozen(eq=False)
+class Lending:
+    """Code is about to call children in its own place. Caller -> allocator, once per attempt."""
+
+    execution_id: str
+    ledger: Ledger
 
 
 @frozen(eq=False)
@@ -244,6 +253,7 @@ AllocatorMessage: TypeAlias = (
     | SubmitMore
     | SubmitOne
     | SubmitCall
+    | Lending
     | RunOver
     | Promoted
     | Requeue

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from actors.environment import Environment
     from actors.fan_in import Completed
     from actors.live import OpenGroup
+    from actors.loans import Ledger
 
 __all__ = ["LEAF", "OVER", "Batch", "LeafAttempt", "Reports", "Run"]
 
@@ -98,7 +99,7 @@ class Batch:
         self.scheduled_at = scheduled_at
         self.group = group
         self.reports = reports
-        self.inputs = children.inputs if isinstance(children, TemplateChildren) else None
+        self.inputs = children.inputs if children.__class__ is TemplateChildren else None
         self.ids: dict[str, int] | None = None  # made when somebody cancels by id
         self.seq = 0  # its place in the order of arrival
         self.longest = 1  # how many children a run may have: more as runs end undisturbed
@@ -127,7 +128,7 @@ class Batch:
     def id_of(self, index: int) -> str:
         """A child's id."""
         children = self.children
-        return children.id_of(index) if isinstance(children, TemplateChildren) else children[index].id
+        return children[index].id if self.inputs is None else children.id_of(index)  # type: ignore[attr-defined]
 
     def index_of(self, execution_id: str) -> int | None:
         """Which of the children has this id."""
@@ -140,6 +141,9 @@ class Batch:
 
 
 def _any_timeout(children: Sequence[Execution]) -> bool:
+    # By class: an isinstance of an abstract class is dear, and there is a batch for every call.
+    if children.__class__ is tuple:
+        return children[0].timeout is not None
     if isinstance(children, TemplateChildren):
         return children.template.timeout is not None
     return any(child.timeout is not None for child in children)
@@ -161,6 +165,7 @@ class Run:
         "environment",
         "fates",
         "indexes",
+        "ledger",
         "owners",
         "pending",
         "seen_completed",
@@ -181,6 +186,7 @@ class Run:
         self.owners: dict[int, object] = {}
         self.fates: dict[int, object] = {}
         self.thread_id: int | None = None  # the worker's
+        self.ledger: Ledger | None = None  # of a child that runs in its caller's place
         # Written by the worker, or the loop, alone; the allocator adds up what it has not seen.
         self.started = self.completed = 0
         self.seen_started = self.seen_completed = 0
@@ -357,7 +363,7 @@ class LeafAttempt(Attempt):
             tell(batch.emission.parent, CallOut(batch.id_of(index)))
         tell(environment.allocator, Promoted(run, index, ref, returned))
         environment.system.launch(ref, actor)
-        if batch.action.is_async and run.is_last():
+        if batch.action.is_async and run.ledger is None and run.is_last():
             tell(environment.allocator, RunOver(run))
         return ref
 

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from actors.admission import Slots
 from actors.allocator_record import AllocatorRecord
 from actors.live import Live, Phase
-from actors.messages import Promoted, RunOver
+from actors.loans import Ledger
+from actors.messages import Lending, Promoted, RunOver
 from actors.ready import Queued
 from actors.run import Batch, Run
 from orchestrator.values import ExecutionState
@@ -95,6 +96,9 @@ class RunKeeper(AllocatorRecord):
         self._live[child.id] = live
         if batch.group is not None:
             batch.group.live[child.id] = live
+        if run.ledger is not None:
+            self._end_loan(run, run.ledger, live)
+            return
         known = run in self._runs
         if known:
             self._count_run(run)
@@ -107,6 +111,37 @@ class RunKeeper(AllocatorRecord):
                 self._end_run(run)
         if batch.call is not None:
             self._note_blocked(batch.call, child.id)
+
+    def _end_loan(self, run: Run, ledger: Ledger, live: Live) -> None:
+        """A child in its caller's place has become an actor: from now on the caller waits."""
+        self._environment.loans.runs.pop(live.execution_id, None)
+        ledger.promoted += 1
+        self._counts[Phase.RUNNING] += 1
+        wait = run.batch.call
+        caller = self._live.get(live.parent_id or "")
+        if wait is not None and caller is not None and not wait.is_over:
+            self._begin_call_wait(caller, wait)  # it gives up the worker, which the child takes
+            self._note_blocked(wait, live.execution_id)
+        self._admission.take(live)
+
+    def _on_lending(self, message: Lending) -> None:
+        live = self._live.get(message.execution_id)
+        if live is not None:
+            self._count_loans(live)
+            live.ledger = message.ledger
+            self._lenders[live] = None
+
+    def _count_loans(self, live: Live) -> None:
+        """Add up what has become of children in their caller's place since the last time."""
+        ledger = live.ledger
+        if ledger is None:
+            return
+        cancelled, completed, began = ledger.cancelled, ledger.completed, ledger.began
+        seen = ledger.seen
+        ledger.seen = (began, completed, cancelled)
+        self._emitted += began - seen[0]
+        self._ended[ExecutionState.COMPLETED] += completed - seen[1]
+        self._ended[ExecutionState.CANCELLED] += cancelled - seen[2]
 
     def _count_run(self, run: Run) -> None:
         """Add up what has happened in the run since the last time."""
@@ -123,6 +158,12 @@ class RunKeeper(AllocatorRecord):
                 group.node.out -= over
                 if group.node.blocked:
                     self._break_cycles(group.node.group_id)
+
+    def _note_calm(self) -> None:
+        """Say to callers whether anything is queued that they would have to stand behind."""
+        self._environment.loans.calm = self._admission.is_calm and not any(
+            run.pending and run.batch.group is not None for run in self._runs
+        )
 
     # Taking back
 

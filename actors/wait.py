@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from actors.admission import Returning
     from actors.attempt import Attempt
     from actors.fan_in import Completed
+    from actors.loans import Ledger
     from orchestrator.errors import DeadlockError
     from orchestrator.values import Execution
 
@@ -28,6 +29,7 @@ class Wait:
 
     __slots__ = (
         "attempt",
+        "begun",
         "granted",
         "is_over",
         "main",
@@ -50,6 +52,7 @@ class Wait:
         self.main = main  # the attempt's own thread or task: its slots are free meanwhile
         self.worker_only = worker_only  # the user's own wait keeps the action slot
         self.granted = False
+        self.begun = True  # the allocator's own: it has been counted
         self.is_over = False  # the allocator's own: its end has been counted
         self.refused: DeadlockError | None = None
         self.returning: Returning | None = None
@@ -72,7 +75,7 @@ class CallWait(Wait):
     that ends the run: the caller sends none (see benchmarks/fan_out.py).
     """
 
-    __slots__ = ("can_expire", "ended", "error")
+    __slots__ = ("can_expire", "ended", "error", "ledger")
 
     def __init__(
         self, attempt: Attempt, wake: Callable[[], object], *, can_expire: bool
@@ -81,6 +84,7 @@ class CallWait(Wait):
         self.can_expire = can_expire  # it has a timeout
         self.ended: Execution | tuple[Any] | None = None
         self.error: BaseException | None = None  # it was refused
+        self.ledger: Ledger | None = None  # where the child runs in the caller's place
 
     @property
     def answered(self) -> bool:
@@ -90,8 +94,13 @@ class CallWait(Wait):
     # As a group's reports, for a leaf
 
     def add(self, end: Completed) -> None:
-        """The child has completed as a leaf; the end of its run wakes the caller."""
+        """The child has completed as a leaf. Unless it ran in the caller's place, the end of its
+        run wakes the caller.
+        """
         self.ended = (end[1],)
+        if self.ledger is not None:
+            self.ledger.completed += 1
+            self.wake()
 
     def tell(self) -> None:
         """Nothing: the caller is woken by its grant."""

@@ -85,6 +85,7 @@ class WaitKeeper(RunKeeper):
 
     def _begin_call_wait(self, live: Live, wait: CallWait) -> None:
         """As `WaitBegan`; what is called can't be in a cycle before it is an actor and waits."""
+        wait.begun = True
         live.waits += 1
         if live.waits > 1:
             self._graph.unblock(live.execution_id)  # several waits at once are no edges
@@ -114,6 +115,9 @@ class WaitKeeper(RunKeeper):
         if wait.is_over:
             return
         wait.is_over = True
+        if not wait.begun:  # its child has just become an actor, and the message is on its way
+            wait.grant()
+            return
         live = self._live.get(wait.attempt.execution_id)
         if live is None:
             wait.grant()

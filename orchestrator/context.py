@@ -169,7 +169,9 @@ def current_context() -> ExecutionContext:
 def peek_context() -> ExecutionContext | None:
     """The same, ``None`` outside an execution."""
     found = current.get()
-    return found if found is None or isinstance(found, ExecutionContext) else found.context
+    if found is None or found.__class__ is ExecutionContext:  # as an isinstance of a mapping is dear
+        return found  # type: ignore[return-value]
+    return found if isinstance(found, ExecutionContext) else found.context
 
 
 @contextmanager

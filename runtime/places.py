@@ -151,9 +151,10 @@ class Places:
             attempt = LeafAttempt(run, index)
             if owner_of(index, attempt) is attempt:
                 copy().run(invoke, attempt, run, index)
-        with self._dispatcher.keeping():
-            tell(run.environment.allocator, RunOver(run))
-            run.batch.reports.tell()
+        if run.ledger is None:
+            with self._dispatcher.keeping():
+                tell(run.environment.allocator, RunOver(run))
+                run.batch.reports.tell()
 
     def _invoke_leaf(self, attempt: LeafAttempt, run: Run, index: int) -> None:
         current.set(attempt)
@@ -262,7 +263,7 @@ class Places:
             self._leaf_fails(attempt, ended)
 
     def _leaf_of_loop_over(self, run: Run) -> None:
-        if run.is_last():
+        if run.ledger is None and run.is_last():
             tell(run.environment.allocator, RunOver(run))
             run.batch.reports.tell()
 

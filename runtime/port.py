@@ -310,7 +310,7 @@ class RuntimePort:
         if attempt is None or not attempt.on_own_thread() or timeout == 0:
             future = self.schedule_execution(child)
             return self.wait(future, timeout, Subject("execution", child.id))  # type: ignore[no-any-return]
-        (ready,), (action,) = self._preparing.children((child,))
+        ready, action = self._preparing.one(child)
         return self._waits.call(attempt, ready, action, timeout)
 
     async def call_async(self, child: Execution, timeout: float | None) -> Execution | tuple[Any]:
@@ -321,7 +321,7 @@ class RuntimePort:
             future = self.schedule_execution(child)
             subject = Subject("execution", child.id)
             return await self.wait_async(future, timeout, subject)  # type: ignore[no-any-return]
-        (ready,), (action,) = self._preparing.children((child,))
+        ready, action = self._preparing.one(child)
         return await self._waits.call_async(attempt, ready, action, timeout)
 
     def _withdraw(self, future: Future[Execution], error: Exception) -> Future[Execution]:

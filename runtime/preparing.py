@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 import attrs
 
@@ -38,7 +38,8 @@ class Preparing:
             TypeError: a child is no execution.
             InvalidInputError, UnknownActionError, UnknownTaskError: a child can't run.
         """
-        if isinstance(children, TemplateChildren):
+        if children.__class__ is TemplateChildren:  # as an isinstance of a sequence is dear
+            children = cast("TemplateChildren", children)
             return children, self._of_template(children)
         actions: list[Action] = []
         whole: list[Execution] | None = None
@@ -73,6 +74,11 @@ class Preparing:
             for given in children.inputs:
                 _check_picklable(given, action)
         return (action,)
+
+    def one(self, given: Execution) -> tuple[Execution, Action]:
+        """The same for a single child."""
+        child = given if given.action else self._of_task(given)
+        return child, self.child(child)
 
     def child(self, child: Execution) -> Action:
         """The action of one child that was drawn from a source."""

@@ -18,18 +18,21 @@ from pykka._envelope import Envelope
 
 from actors.attempt import Attempt
 from actors.below import emission_below
+from actors.emission import cancelled_snapshot, snapshot
 from actors.environment import Environment
-from actors.messages import SubmitCall, WaitBegan, WaitEnded, WaitHurried
+from actors.loans import Ledger
+from actors.messages import Lending, SubmitCall, WaitBegan, WaitEnded, WaitHurried
 from actors.protocol_actor import tell
+from actors.run import LEAF, Batch, Run
 from actors.system.parking import Parker, new_parker
 from actors.system.waiting import LoopWaiter
 from actors.wait import CallWait, Wait
 from orchestrator.adapting import wait_for
 from orchestrator.context import peek_context
-from orchestrator.errors import AwaitTimeoutError
+from orchestrator.errors import AwaitTimeoutError, DuplicateExecutionError
 from orchestrator.protocols import Subject
 from orchestrator.registry import Action
-from orchestrator.values import Execution
+from orchestrator.values import Execution, ExecutionState
 
 __all__ = ["Waits", "current_attempt"]
 
@@ -144,18 +147,71 @@ class Waits:
         deadline = None if timeout is None else now() + timeout
         parker = new_parker()
         wait = CallWait(attempt, parker.unpark, can_expire=timeout is not None)
+        run = self._lend(wait, child, action)
         try:
             attempt.watch(wait, parker.unpark)
-            self._submit(wait, child, action)
+            if run is None:
+                self._submit(wait, child, action)
+            else:
+                self._environment.place.start_run(run)
             while not (wait.answered or wait.refused) and attempt.interruption is None:
                 left = None if deadline is None else deadline - now()
                 if left is not None and left <= 0:
                     break
                 parker.park(left)
         finally:
-            self._come_back(wait, parker, deadline)
+            if run is None or not self._take_back(wait, run):
+                self._come_back(wait, parker, deadline)
             attempt.unwatch(wait)
         return _answer_of(wait, child, timeout)
+
+    def _lend(self, wait: CallWait, child: Execution, action: Action) -> Run | None:
+        """The run of a child in its caller's place; ``None`` where the allocator has a say."""
+        environment, attempt = self._environment, wait.attempt
+        loans = environment.loans
+        if not loans.calm or action.is_async is not attempt.is_async or not attempt.may_lend:
+            return None
+        emission = emission_below(attempt, *attempt.origin, contextvars.copy_context())
+        priority = emission.priority if child.priority is None else child.priority
+        now = environment.clock.now()
+        batch = Batch(emission, (child,), action, priority, now, None, wait)
+        if not batch.leaves:
+            return None
+        if loans.is_running(child.id):
+            raise DuplicateExecutionError(child.id, "has the id of one that is running")
+        if not child.claim():
+            raise DuplicateExecutionError(child.id)
+        run = Run(environment, batch, (0,), None)
+        loans.runs[child.id] = run
+        ledger = attempt.ledger
+        if ledger is None:
+            ledger = attempt.ledger = Ledger()
+            tell(environment.allocator, Lending(attempt.execution_id, ledger))
+        run.ledger = wait.ledger = ledger
+        wait.begun = False
+        ledger.began += 1
+        if environment.publisher.active:
+            scheduled = snapshot(
+                emission, child, None, ExecutionState.SCHEDULED, scheduled_at=now
+            )
+            environment.publisher.changed(scheduled, ExecutionState.PENDING, now)
+        return run
+
+    def _take_back(self, wait: CallWait, run: Run) -> bool:
+        """The caller goes on in its own place; ``False``: the child is an actor, and holds it."""
+        environment, batch = self._environment, run.batch
+        if run.fates.get(0) is not LEAF:
+            if run.take(0):  # it has not started, and never will
+                wait.ledger.cancelled += 1
+                if environment.publisher.active:
+                    now = environment.clock.now()
+                    reason = "its caller gave up"
+                    end = cancelled_snapshot(batch.emission, batch.children[0], None, reason, now)
+                    environment.publisher.changed(end, ExecutionState.SCHEDULED, now)
+            elif run.find(0) is not None and run.fates.get(0) is not LEAF:
+                return False
+        environment.loans.runs.pop(batch.children[0].id, None)
+        return run.fates.get(0) in (None, LEAF)
 
     def _submit(self, wait: CallWait, child: Execution, action: Action) -> None:
         variables = contextvars.copy_context()
@@ -258,21 +314,28 @@ class Waits:
         waiter = LoopWaiter(loop)
         wake = functools.partial(waiter.wake, None)
         wait = CallWait(attempt, wake, can_expire=timeout is not None)
+        run = self._lend(wait, child, action)
         timer = _wake_later(loop, timeout, wake)
         attempt.watch(wait, wake)
-        self._submit(wait, child, action)
+        if run is None:
+            self._submit(wait, child, action)
+        else:
+            self._environment.place.start_run(run)
         try:
             if attempt.interruption is None and not (wait.refused or wait.answered):
                 await waiter.future
         except asyncio.CancelledError:
-            await self._come_back_async(wait, loop)
+            if run is None or not self._take_back(wait, run):
+                await self._come_back_async(wait, loop)
             raise
         except BaseException:  # the coroutine is closed where it stands: it may not wait
-            tell(self._environment.allocator, WaitEnded(wait))
-            tell(self._environment.allocator, WaitHurried(wait, unwinding=True))
+            if run is None or not self._take_back(wait, run):
+                tell(self._environment.allocator, WaitEnded(wait))
+                tell(self._environment.allocator, WaitHurried(wait, unwinding=True))
             raise
         else:
-            await self._come_back_async(wait, loop)
+            if run is None or not self._take_back(wait, run):
+                await self._come_back_async(wait, loop)
         finally:
             if timer is not None:
                 timer.cancel()
