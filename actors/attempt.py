@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import enum
+from asyncio import _get_running_loop
 from _thread import allocate_lock, get_ident
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -46,7 +47,7 @@ class Attempt:
 
     # Class attributes stand for what has not happened.
     started_at: float | None = None
-    thread_id: int | None = None
+    thread_id: int | None
     task: asyncio.Task[Any] | None = None
     kill: Callable[[], object] | None = None  # ends code that runs in a process
     interruption: Interruption | None = None
@@ -83,6 +84,7 @@ class Attempt:
         self.announced = announced  # whether its actor must hear of the start
         self.is_async = is_async
         self.is_scope = is_scope  # its code is the application's own, run where it stands
+        self.thread_id = None
         self._view = view
         self._token = allocate_lock()
         self._waits: dict[object, Callable[[], object]] = {}
@@ -167,7 +169,8 @@ class Attempt:
 
     def in_own_task(self) -> bool:
         """Whether the calling task is the one that runs the async code."""
-        return self.is_async and self.task is not None and asyncio.current_task() is self.task
+        task = self.task
+        return task is not None and asyncio.current_task(_get_running_loop()) is task
 
     # The scope of its context
 

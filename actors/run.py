@@ -8,10 +8,13 @@ stands, and from then on is as if it had always been one.
 
 from __future__ import annotations
 
+import contextvars
 from collections import deque
 from collections.abc import Sequence
 from itertools import count
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
+
+import attrs
 
 from actors.attempt import Attempt
 from actors.emission import Emission, snapshot
@@ -61,6 +64,9 @@ class Reports:
             tell(self.group, _REPORTED)
 
 
+_ONE = (0,)
+
+
 class Batch:
     """Children of one emit and one kind: what they share. Written by the allocator alone.
 
@@ -80,6 +86,7 @@ class Batch:
         "reports",
         "scheduled_at",
         "seq",
+        "variables",
     )
 
     def __init__(
@@ -91,8 +98,12 @@ class Batch:
         scheduled_at: float,
         group: OpenGroup | None,
         reports: Reports | CallWait,
+        variables: contextvars.Context | None = None,
+        *,
+        leaves: bool | None = None,
     ) -> None:
         self.emission = emission
+        self.variables = emission.variables if variables is None else variables
         self.children = children
         self.action = action
         self.priority = priority
@@ -103,13 +114,9 @@ class Batch:
         self.ids: dict[str, int] | None = None  # made when somebody cancels by id
         self.seq = 0  # its place in the order of arrival
         self.longest = 1  # how many children a run may have: more as runs end undisturbed
-        self.leaves = (
-            action.timeout is None
-            and action.max_concurrency is None
-            and action.rate_limit is None
-            and action.runs_in == "thread"
-            and not _any_timeout(children)
-        )
+        if leaves is None:
+            leaves = is_plain(action) and not _any_timeout(children)
+        self.leaves = leaves  # nothing in it asks for an actor from the start
 
     @property
     def call(self) -> CallWait | None:
@@ -140,6 +147,16 @@ class Batch:
         return self.ids.get(execution_id)
 
 
+def is_plain(action: Action) -> bool:
+    """Whether a child of *action* can be a leaf, unless it has a timeout of its own."""
+    return (
+        action.timeout is None
+        and action.max_concurrency is None
+        and action.rate_limit is None
+        and action.runs_in == "thread"
+    )
+
+
 def _any_timeout(children: Sequence[Execution]) -> bool:
     # By class: an isinstance of an abstract class is dear, and there is a batch for every call.
     if children.__class__ is tuple:
@@ -157,23 +174,14 @@ class Run:
     that gave it to others. And what a started child ends as (`fates`): a leaf, or an actor.
     """
 
-    __slots__ = (
-        "__weakref__",
-        "_ends",
-        "batch",
-        "completed",
-        "environment",
-        "fates",
-        "indexes",
-        "ledger",
-        "owners",
-        "pending",
-        "seen_completed",
-        "seen_started",
-        "slots",
-        "started",
-        "thread_id",
-    )
+    # Class attributes stand for what has not happened.
+    thread_id: int | None = None  # the worker's
+    ledger: Ledger | None = None  # of a child that runs in its caller's place
+    # Written by the worker, or the loop, alone; the allocator adds up what it has not seen.
+    started = 0
+    completed = 0
+    seen_started = 0
+    seen_completed = 0
 
     def __init__(
         self, environment: Environment, batch: Batch, indexes: Sequence[int], slots: Slots
@@ -185,12 +193,20 @@ class Run:
         self.pending: deque[int] = deque(indexes)  # what nobody has looked at
         self.owners: dict[int, object] = {}
         self.fates: dict[int, object] = {}
-        self.thread_id: int | None = None  # the worker's
-        self.ledger: Ledger | None = None  # of a child that runs in its caller's place
-        # Written by the worker, or the loop, alone; the allocator adds up what it has not seen.
-        self.started = self.completed = 0
-        self.seen_started = self.seen_completed = 0
         self._ends = count(1)
+
+    @classmethod
+    def of_call(cls, environment: Environment, batch: Batch, ledger: Ledger) -> Self:
+        """The run of a child that is called in its caller's place, which nobody can take back."""
+        run = cls.__new__(cls)
+        run.environment = environment
+        run.batch = batch
+        run.ledger = ledger
+        run.indexes = _ONE
+        run.pending = deque(_ONE)
+        run.owners = {}
+        run.fates = {}
+        return run
 
     def take(self, index: int) -> bool:
         """Take a child's start token away from the worker; only one ever gets ``True``."""
@@ -252,7 +268,6 @@ class LeafAttempt(Attempt):
     def __init__(self, run: Run, index: int) -> None:
         self.run = run
         self.index = index
-        self.thread_id = run.thread_id
         self._waits = {}
 
     def __getattr__(self, name: str) -> Any:
@@ -267,6 +282,8 @@ class LeafAttempt(Attempt):
                 self.has_context = True
             case "ref":
                 value = self._promote()
+            case "thread_id":
+                value = self.run.thread_id
             case "environment":
                 value = self.run.environment
             case "execution_id":
@@ -278,11 +295,11 @@ class LeafAttempt(Attempt):
             case "given":
                 value = batch.input_of(self.index)
             case "variables":
-                value = batch.emission.variables
+                value = batch.variables
             case "until":
                 value = batch.emission.until
             case "origin":
-                value = (batch.emission, batch.children[self.index])
+                value = (self._emission, batch.children[self.index])
             case _:
                 raise AttributeError(name)
         setattr(self, name, value)
@@ -339,13 +356,21 @@ class LeafAttempt(Attempt):
             completed_at=completed_at,
         )
 
+    @property
+    def _emission(self) -> Emission:
+        """Where it comes from; calls of one attempt share it up to the variables."""
+        batch = self.run.batch
+        if batch.emission.variables is batch.variables:
+            return batch.emission
+        return attrs.evolve(batch.emission, variables=batch.variables)
+
     def _promote(self) -> Any:
         """Make it an actor, unless its code has ended; the ref, of a dead actor where it has."""
         run, index = self.run, self.index
         batch, environment = run.batch, run.environment
         actor = ExecutionActor(
             environment,
-            batch.emission,
+            self._emission,
             batch.children[index],
             batch.action,
             batch.place_of(index),

@@ -190,13 +190,13 @@ class RunKeeper(AllocatorRecord):
                         or emission.depth > batch.emission.depth
                     )
                 )
-            ) and not batch.action.is_async:
+            ) and _can_be_recalled(run):
                 self._give_back(batch, run.withdraw())
 
     def _recall_all(self) -> None:
         """Take back everything: a waiter is back, and goes ahead of every start."""
         for run in tuple(self._runs):
-            if not run.batch.action.is_async:
+            if _can_be_recalled(run):
                 self._give_back(run.batch, run.withdraw())
 
     def _share(self) -> bool:
@@ -212,9 +212,14 @@ class RunKeeper(AllocatorRecord):
         return True
 
 
+def _can_be_recalled(run: Run) -> bool:
+    """Whether children wait in it for a worker: those of a loop and those that are called don't."""
+    return run.batch.group is not None and not run.batch.action.is_async
+
+
 def _waiting(run: Run) -> int:
     """How many of the children that wait in the run another worker should have."""
-    if run.batch.action.is_async or run.batch.group is None:
+    if not _can_be_recalled(run):
         return 0
     begun = run.thread_id is not None  # else its worker is about to start the first
     return (len(run.pending) + begun) // 2

@@ -11,7 +11,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any, TypeAlias
 
 from actors.attempt import Attempt
-from actors.run import Run
+from actors.run import LeafAttempt, Run
 from actors.system import Clock
 from orchestrator.errors import RuntimeClosedError
 
@@ -21,7 +21,7 @@ _logger = logging.getLogger("runtime")
 
 RunOne: TypeAlias = Callable[[Attempt], Coroutine[Any, Any, None]]
 NeverRun: TypeAlias = Callable[[Attempt, BaseException], None]
-RunLeaf: TypeAlias = Callable[[Run, int], Coroutine[Any, Any, None]]
+RunLeaf: TypeAlias = Callable[[LeafAttempt], Coroutine[Any, Any, None]]
 NeverRunLeaves: TypeAlias = Callable[[Run, BaseException], None]
 
 
@@ -39,6 +39,7 @@ class Loops:
         self._run_leaf: RunLeaf
         self._never_run_leaves: NeverRunLeaves
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._is_plain = False  # it makes tasks in asyncio's own way
         self._thread: threading.Thread | None = None
         self._unstarted = deque([None])  # taken for good by whoever starts the thread
         self._starts: deque[Attempt | Run | Callable[[], object]] = deque()
@@ -64,6 +65,7 @@ class Loops:
 
     def adopt(self, loop: asyncio.AbstractEventLoop) -> None:
         """Use the application's loop; before anything was started."""
+        self._is_plain = type(loop).create_task is asyncio.BaseEventLoop.create_task
         self._loop = loop
 
     def start(self, attempt: Attempt) -> None:
@@ -80,7 +82,10 @@ class Loops:
             self._starts.append(start)
             self._start_own()
         elif asyncio._get_running_loop() is loop:  # noqa: SLF001 - the cheap public-by-use accessor
-            self._create(loop, start)
+            if start.__class__ is Run:
+                self._create_leaves(loop, start)  # type: ignore[arg-type]
+            else:
+                self._create(loop, start)
         else:
             self._starts.append(start)
             self._wake(loop)
@@ -133,11 +138,18 @@ class Loops:
         task.add_done_callback(self._on_done)
 
     def _create_leaves(self, loop: asyncio.AbstractEventLoop, run: Run) -> None:
-        copy, run_leaf = run.batch.emission.variables.copy, self._run_leaf
+        copy, run_leaf = run.batch.variables.copy, self._run_leaf
+        # A loop of asyncio's own would make its tasks in the same way, at more cost.
+        own = self._is_plain and loop.get_task_factory() is None
         for index in run.indexes:
-            code = run_leaf(run, index)
+            attempt = LeafAttempt(run, index)
+            code = run_leaf(attempt)
             code.send(None)  # up to where its first step begins
-            loop.create_task(code, context=copy())
+            attempt.task = (
+                asyncio.Task(code, loop=loop, context=copy())
+                if own
+                else loop.create_task(code, context=copy())
+            )
 
     def _note_end(self, task: asyncio.Task[None]) -> None:
         attempt = self._tasks.pop(task)
@@ -194,6 +206,7 @@ class Loops:
             loop.close()
             return None
         self._thread = thread
+        self._is_plain = type(loop).create_task is asyncio.BaseEventLoop.create_task
         return loop
 
     def _run_own(self, loop: asyncio.AbstractEventLoop) -> None:

@@ -142,7 +142,7 @@ class Places:
             set_thread_hooks(blocker=self._blocking)  # for good: the thread is the dispatcher's
         self._runs.add(run)
         next_index, owner_of = run.pending.popleft, run.owners.setdefault
-        copy, invoke = run.batch.emission.variables.copy, self._invoke_leaf
+        copy, invoke = run.batch.variables.copy, self._invoke_leaf
         while True:
             try:
                 index = next_index()
@@ -210,19 +210,20 @@ class Places:
 
     # On an event loop
 
-    async def _leaf_async(self, run: Run, index: int) -> None:
-        """The task of one child of a run. Begun by hand, so that it sees even a cancel that comes
-        before its first step.
+    async def _leaf_async(self, attempt: LeafAttempt) -> None:
+        """The task of one child of a run.
+
+        Begun by hand, so that it sees even a cancel that comes before its first step.
         """
-        attempt = LeafAttempt(run, index)
+        run, index = attempt.run, attempt.index
         batch, owners = run.batch, run.owners
         ended: AttemptEnded | None = None
         try:
             await _FIRST_STEP
             if owners.setdefault(index, attempt) is not attempt:
+                attempt.end()
                 self._leaf_of_loop_over(run)
                 return
-            attempt.task = asyncio.current_task()
             current.set(attempt)
             run.started += 1
             attempt.started_at = started_at = self._now()
@@ -242,6 +243,7 @@ class Places:
                     ended = _rejected(attempt, value)
         except BaseException as raised:  # noqa: BLE001 - it is the attempt's end
             if owners.setdefault(index, attempt) is not attempt:
+                attempt.end()
                 self._leaf_of_loop_over(run)
                 return
             ended = _failed(attempt, raised)
@@ -252,7 +254,6 @@ class Places:
                 tell(fate, AttemptEnded(attempt.number, value))
                 return
             attempt.done = end = (index, value, started_at, self._now())
-            attempt.interruption = Interruption.OVER
             attempt.end()
             run.completed += 1
             if run.environment.publisher.active:

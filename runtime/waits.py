@@ -23,7 +23,7 @@ from actors.environment import Environment
 from actors.loans import Ledger
 from actors.messages import Lending, SubmitCall, WaitBegan, WaitEnded, WaitHurried
 from actors.protocol_actor import tell
-from actors.run import LEAF, Batch, Run
+from actors.run import LEAF, Batch, Run, is_plain
 from actors.system.parking import Parker, new_parker
 from actors.system.waiting import LoopWaiter
 from actors.wait import CallWait, Wait
@@ -171,23 +171,27 @@ class Waits:
         loans = environment.loans
         if not loans.calm or action.is_async is not attempt.is_async or not attempt.may_lend:
             return None
-        emission = emission_below(attempt, *attempt.origin, contextvars.copy_context())
-        priority = emission.priority if child.priority is None else child.priority
-        now = environment.clock.now()
-        batch = Batch(emission, (child,), action, priority, now, None, wait)
-        if not batch.leaves:
+        if not is_plain(action) or child.timeout is not None:
             return None
         if loans.is_running(child.id):
             raise DuplicateExecutionError(child.id, "has the id of one that is running")
         if not child.claim():
             raise DuplicateExecutionError(child.id)
-        run = Run(environment, batch, (0,), None)
-        loans.runs[child.id] = run
         ledger = attempt.ledger
         if ledger is None:
             ledger = attempt.ledger = Ledger()
             tell(environment.allocator, Lending(attempt.execution_id, ledger))
-        run.ledger = wait.ledger = ledger
+        variables = contextvars.copy_context()
+        emission = ledger.emission
+        if emission is None or emission.process is not attempt.context.process:
+            emission = ledger.emission = emission_below(attempt, *attempt.origin, variables)
+        priority = emission.priority if child.priority is None else child.priority
+        now = environment.clock.now()
+        batch = Batch(
+            emission, (child,), action, priority, now, None, wait, variables, leaves=True
+        )
+        run = loans.runs[child.id] = Run.of_call(environment, batch, ledger)
+        wait.ledger = ledger
         wait.begun = False
         ledger.began += 1
         if environment.publisher.active:
