@@ -93,7 +93,7 @@ class Canceller(WaitKeeper):
             for queued in group.queued:
                 batch: Batch = queued.payload
                 index = None if queued.empty else batch.index_of(execution_id)
-                if index is not None and index in queued.left:
+                if index is not None and queued.has(index):
                     queued.drop(index)
                     self._cancel_one(group, batch, index, reason)
                     return True

@@ -45,6 +45,12 @@ class Queued:
         rest = self.indexes[self.taken :]
         return [index for index in rest if index not in self.dropped] if self.dropped else rest
 
+    def has(self, index: int) -> bool:
+        """Whether *index* is left."""
+        if self.dropped and index in self.dropped:
+            return False
+        return index in self.indexes[self.taken :]
+
     def take(self) -> int:
         """Take the next index."""
         index = self.indexes[self.taken]
@@ -55,7 +61,10 @@ class Queued:
     def take_many(self, most: int) -> Sequence[int]:
         """Take up to *most* of the next indexes, one at least."""
         if self.dropped:
-            return [self.take()]  # they are few, and the rest may be many
+            some: list[int] = []
+            while len(some) < most and not self.empty:
+                some.append(self.take())
+            return some
         taken = self.indexes[self.taken : self.taken + most]
         self.taken += len(taken)
         self.empty = self.taken >= len(self.indexes)
