@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from actors.admission import Admission
+from actors.batch import Batch
 from actors.emission import Emission, snapshot
 from actors.environment import Environment
 from actors.execution import ExecutionActor
@@ -15,7 +16,7 @@ from actors.live import GroupEntry, Live, OpenGroup, Phase
 from actors.messages import Drain
 from actors.protocol_actor import ProtocolActor
 from actors.ready import Queued
-from actors.run import Batch, Run
+from actors.run import Run
 from actors.stats import Stats
 from actors.system import Future, dropped_waiters
 from actors.wait import CallWait, Wait
@@ -147,7 +148,13 @@ class AllocatorRecord(ProtocolActor):
         """Queue children of *batch* again, in the place that it had."""
         emission = batch.emission
         queued = Queued(
-            batch.priority, emission.process.id, emission.depth, batch.seq, False, batch, indexes
+            batch.priority,
+            emission.process.id,
+            emission.depth,
+            batch.seq,
+            new_root=False,
+            payload=batch,
+            indexes=indexes,
         )
         self._queued_since[queued] = batch.scheduled_at
         self._admission.push(batch.action, queued)

@@ -10,8 +10,8 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import enum
-from asyncio import _get_running_loop
 from _thread import allocate_lock, get_ident
+from asyncio import _get_running_loop
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from actors.batch import Batch
 from actors.emission import cancelled_snapshot
 from actors.live import OpenGroup, Phase
 from actors.messages import (
@@ -15,7 +16,7 @@ from actors.messages import (
     ChildrenCancelled,
 )
 from actors.protocol_actor import tell
-from actors.run import Batch, Run
+from actors.run import Run
 from actors.wait_keeper import WaitKeeper
 from orchestrator.values import ExecutionState
 
@@ -78,17 +79,9 @@ class Canceller(WaitKeeper):
 
     def _cancel_member(self, execution_id: str, reason: str) -> bool:
         """Cancel a child that has no actor: one that is queued, or a leaf."""
-        named = self._named.get(execution_id)
-        lent = self._environment.loans.runs.get(execution_id)
-        run = lent if named is None else named[0]
-        if run is not None and run.batch.group is None:  # called: it has no queue either
-            if run.take(0):
-                self._cancel_call(run, reason)
-                return True
-            ref = run.find(0)
-            if ref is not None:
-                tell(ref, Cancel(reason))
-            return ref is not None
+        run = self._called(execution_id)
+        if run is not None:  # it has no queue either
+            return self._cancel_called(run, reason)
         for group in self._groups_of(execution_id):
             for queued in group.queued:
                 batch: Batch = queued.payload
@@ -113,7 +106,9 @@ class Canceller(WaitKeeper):
     def _groups_of(self, execution_id: str) -> Sequence[OpenGroup]:
         """The groups that may have a child of that id."""
         block = self._blocks.get(execution_id.rpartition(".")[0])
-        return tuple(self._open.values()) if block is None else (block.group,)
+        if block is None:
+            return tuple(self._open.values())
+        return () if block.group is None else (block.group,)
 
     def _leaf_ref(self, execution_id: str) -> Any:
         """The actor of a leaf whose code runs, which is made; ``None``: there is no such leaf."""
@@ -143,8 +138,25 @@ class Canceller(WaitKeeper):
         return (
             batch is not None
             and index is not None
+            and batch.group is not None
             and any(run.runs_code(index) for run in tuple(batch.group.runs))
         )
+
+    def _called(self, execution_id: str) -> Run | None:
+        """The run of a called child that is a leaf."""
+        found = self._environment.loans.runs.get(execution_id)
+        if found is None and execution_id in self._named:
+            found = self._named[execution_id][0]
+        return found if found is not None and found.batch.group is None else None
+
+    def _cancel_called(self, run: Run, reason: str) -> bool:
+        if run.take(0):
+            self._cancel_call(run, reason)
+            return True
+        ref = run.find(0)
+        if ref is not None:
+            tell(ref, Cancel(reason))
+        return ref is not None
 
     def _cancel_call(self, run: Run, reason: str) -> None:
         """Cancel a called child before it starts."""

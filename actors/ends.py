@@ -88,7 +88,7 @@ class EndsLog:
             return entry
         if len(entry) == _OF_CANCELLED:
             return self._make(*entry)
-        return self._make(entry[0], entry)
+        return self._make(entry[0], entry)  # type: ignore[arg-type]  # told by its length
 
 
 class EndsReader:

@@ -50,7 +50,7 @@ Describe: TypeAlias = Callable[[int, Cancelled | Completed | None], Execution]
 def _output(end: End | None) -> Any:
     """What did arrive; ``None`` where nothing did."""
     if end.__class__ is tuple:
-        return end[1]  # type: ignore[index]
+        return end[1]
     return end.output if isinstance(end, Execution) else None
 
 
@@ -63,9 +63,7 @@ def _succeeded(end: End | None) -> bool:
 class Snapshots(Sequence[Execution]):
     """Every child's last snapshot by emission, made when someone looks; never changes."""
 
-    def __init__(
-        self, ends: list[End | None], make: Describe
-    ) -> None:
+    def __init__(self, ends: list[End | None], make: Describe) -> None:
         self._ends = ends
         self._make = make
 
@@ -349,7 +347,7 @@ class FanIn:
 
     def _arrived(self) -> list[Any]:
         """By emission, the outputs that did arrive; ``None`` where nothing did."""
-        return [end[1] if end.__class__ is tuple else _output(end) for end in self._ends]  # type: ignore[index]
+        return [end[1] if end.__class__ is tuple else _output(end) for end in self._ends]
 
     def _note_failure(self, index: int, end: Execution) -> None:
         error = end.error

@@ -9,6 +9,7 @@ from typing import Any, assert_never
 import attrs
 from attrs import frozen
 
+from actors.batch import Reports
 from actors.emission import Emission, cancelled_snapshot, snapshot
 from actors.ends import EndsLog
 from actors.environment import Environment
@@ -37,7 +38,6 @@ from actors.messages import (
     SubmitMore,
 )
 from actors.protocol_actor import ProtocolActor, tell
-from actors.run import Reports
 from actors.system import Future
 from orchestrator.errors import GroupCancelledError, GroupTimeoutError
 from orchestrator.registry import Action

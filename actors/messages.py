@@ -88,7 +88,7 @@ class Lending:
 
 @frozen(eq=False)
 class RunOver:
-    """All children of a run have ended or are actors. Worker or loop -> allocator, at least once."""
+    """All children of a run have ended or are actors. Worker or loop -> allocator."""
 
     run: Run
 
@@ -347,7 +347,7 @@ class Call:
 
 @frozen(eq=False)
 class CallOut:
-    """A called child has become an actor, and will tell of its end. Child -> parent, at most once."""
+    """A called child is an actor, and will tell of its end. Child -> parent, at most once."""
 
     child_id: str
 

@@ -121,7 +121,7 @@ class Turns:
         self._last.pop(process_id, None)
 
 
-# Depth, order of arrival, and a number of its own: what was given back keeps its place in the order.
+# Depth, order of arrival, and a number of its own: what is given back keeps its place.
 _Entry: TypeAlias = tuple[int, int, int, Queued]
 
 

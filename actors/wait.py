@@ -77,9 +77,7 @@ class CallWait(Wait):
 
     __slots__ = ("can_expire", "ended", "error", "ledger")
 
-    def __init__(
-        self, attempt: Attempt, wake: Callable[[], object], *, can_expire: bool
-    ) -> None:
+    def __init__(self, attempt: Attempt, wake: Callable[[], object], *, can_expire: bool) -> None:
         super().__init__(attempt, wake, main=True)
         self.can_expire = can_expire  # it has a timeout
         self.ended: Execution | tuple[Any] | None = None
@@ -94,8 +92,9 @@ class CallWait(Wait):
     # As a group's reports, for a leaf
 
     def add(self, end: Completed) -> None:
-        """The child has completed as a leaf. Unless it ran in the caller's place, the end of its
-        run wakes the caller.
+        """The child has completed as a leaf.
+
+        Unless it ran in the caller's place, the end of its run wakes the caller.
         """
         self.ended = (end[1],)
         if self.ledger is not None:

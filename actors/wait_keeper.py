@@ -8,8 +8,8 @@ from actors.admission import Returning
 from actors.live import Live, OpenGroup, Phase
 from actors.messages import WaitBegan, WaitEnded, WaitHurried
 from actors.run_keeper import RunKeeper
-from actors.waits import Target
 from actors.wait import CallWait, Wait
+from actors.waits import Target
 from orchestrator.errors import DeadlockError
 from orchestrator.protocols import Subject
 

@@ -169,8 +169,10 @@ def current_context() -> ExecutionContext:
 def peek_context() -> ExecutionContext | None:
     """The same, ``None`` outside an execution."""
     found = current.get()
-    if found is None or found.__class__ is ExecutionContext:  # as an isinstance of a mapping is dear
-        return found  # type: ignore[return-value]
+    if (
+        found is None or found.__class__ is ExecutionContext
+    ):  # as an isinstance of a mapping is dear
+        return found
     return found if isinstance(found, ExecutionContext) else found.context
 
 

@@ -1,4 +1,4 @@
-"""The children of one `emit_for_each`: a template, its items, and no object per child until asked."""
+"""The children of one `emit_for_each`: a template and its items, until somebody asks for one."""
 
 from __future__ import annotations
 

@@ -83,7 +83,7 @@ class Loops:
             self._start_own()
         elif asyncio._get_running_loop() is loop:  # noqa: SLF001 - the cheap public-by-use accessor
             if start.__class__ is Run:
-                self._create_leaves(loop, start)  # type: ignore[arg-type]
+                self._create_leaves(loop, start)
             else:
                 self._create(loop, start)
         else:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, cast
+from typing import Any
 
 import attrs
 
@@ -39,7 +39,6 @@ class Preparing:
             InvalidInputError, UnknownActionError, UnknownTaskError: a child can't run.
         """
         if children.__class__ is TemplateChildren:  # as an isinstance of a sequence is dear
-            children = cast("TemplateChildren", children)
             return children, self._of_template(children)
         actions: list[Action] = []
         whole: list[Execution] | None = None

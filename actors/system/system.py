@@ -145,16 +145,16 @@ class ActorSystem:
         if ref is None:
             msg = f"{actor_class.__qualname__}.__init__() must call super().__init__()"
             raise TypeError(msg)
-        self.launch(ref, actor)
+        self.launch(actor)
         return ref
 
-    def launch(self, ref: PooledActorRef[A], actor: A) -> None:
+    def launch(self, actor: PooledActor) -> None:
         """Start an actor that was made by hand; what it was sent until now comes first.
 
         Raises:
             RuntimeError: the system has been stopped.
         """
-        actor._actor_home = self.adopt(ref)  # noqa: SLF001
+        actor._actor_home = self.adopt(actor._actor_ref)  # noqa: SLF001
         actor._actor_registered = False  # noqa: SLF001
         actor._start_actor_loop()  # noqa: SLF001
 
