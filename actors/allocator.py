@@ -59,6 +59,15 @@ class AllocatorActor(Submitter):
     once), so a million pending children cost values and no actors.
     """
 
+    def on_start(self) -> None:
+        """Let callers ask whether an id is taken."""
+        self._environment.loans.is_running = self._is_running
+        self._note_calm()
+
+    def on_stop(self) -> None:
+        """Let go of what callers were told; those that still come are refused."""
+        self._environment.loans.close()
+
     def on_receive(self, message: AllocatorMessage) -> None:  # noqa: C901, PLR0912, PLR0915 - an index
         """The allocator's protocol."""
         match message:

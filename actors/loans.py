@@ -30,6 +30,11 @@ class Loans:
         # Children in their callers' places, by id; each put in and taken out by one atomic step.
         self.runs: dict[str, Run] = {}
 
+    def close(self) -> None:
+        """There is no allocator any more."""
+        self.calm = False
+        self.is_running = _nothing_runs
+
 
 def _nothing_runs(_execution_id: str) -> bool:
     return False

@@ -95,7 +95,7 @@ class RunOver:
 
 @frozen(eq=False)
 class Promoted:
-    """A child of a run is an actor from now on. Whoever made it one -> allocator, once."""
+    """A child of a run is an actor from now on. Whoever asks for it -> allocator; once counts."""
 
     run: Run
     index: int

@@ -8,6 +8,7 @@ stands, and from then on is as if it had always been one.
 
 from __future__ import annotations
 
+import contextvars
 from collections import deque
 from collections.abc import Callable, Sequence
 from itertools import count
@@ -23,6 +24,7 @@ from actors.messages import CallOut, Promoted, RunOver
 from actors.protocol_actor import tell
 from actors.system.mailbox import Mailbox
 from orchestrator.context import ExecutionContext
+from orchestrator.registry import Action
 from orchestrator.values import Execution, ExecutionState
 
 if TYPE_CHECKING:
@@ -51,6 +53,7 @@ class Run:
     # Written by the worker, or the loop, alone; the allocator adds up what it has not seen.
     started = 0
     completed = 0
+    adopted: set[int] | None = None  # the allocator's own: which are live as actors
     seen_started = 0
     seen_completed = 0
 
@@ -141,40 +144,55 @@ class LeafAttempt(Attempt):
         self.index = index
         self._waits = {}
 
-    def __getattr__(self, name: str) -> Any:  # noqa: C901 - a table
-        batch = self.run.batch
+    def __getattr__(self, name: str) -> Any:
         value: Any
-        match name:
-            case "context":
-                emission = batch.emission
-                value = ExecutionContext(
-                    None, emission.process, emission.entries, emission.deadline, scope=self
-                )
-                self.has_context = True
-            case "ref":
-                value = self._promote()
-            case "thread_id":
-                value = self.run.thread_id
-            case "environment":
-                value = self.run.environment
-            case "execution_id":
-                value = batch.id_of(self.index)
-            case "action":
-                value = batch.action
-            case "is_async":
-                value = batch.action.is_async
-            case "given":
-                value = batch.input_of(self.index)
-            case "variables":
-                value = batch.variables
-            case "until":
-                value = batch.emission.until
-            case "origin":
-                value = (self._emission, batch.children[self.index])
-            case _:
-                raise AttributeError(name)
-        setattr(self, name, value)
+        if name == "context":
+            emission = self.run.batch.emission
+            value = self.context = ExecutionContext(
+                None, emission.process, emission.entries, emission.deadline, scope=self
+            )
+            self.has_context = True
+        elif name == "ref":
+            value = self.ref = self._promote()
+        else:
+            raise AttributeError(name)
         return value
+
+    @property
+    def environment(self) -> Environment:  # type: ignore[override]  # never written
+        return self.run.environment
+
+    @property
+    def execution_id(self) -> str:  # type: ignore[override]  # never written
+        return self.run.batch.id_of(self.index)
+
+    @property
+    def action(self) -> Action:  # type: ignore[override]  # never written
+        return self.run.batch.action
+
+    @property
+    def is_async(self) -> bool:  # type: ignore[override]  # never written
+        return self.run.batch.action.is_async
+
+    @property
+    def given(self) -> Any:  # never written
+        return self.run.batch.input_of(self.index)
+
+    @property
+    def variables(self) -> contextvars.Context:  # type: ignore[override]  # never written
+        return self.run.batch.variables
+
+    @property
+    def until(self) -> Callable[[Any], Any] | None:  # type: ignore[override]  # never written
+        return self.run.batch.emission.until
+
+    @property
+    def origin(self) -> tuple[Emission, Execution]:  # type: ignore[override]  # never written
+        return (self._emission, self.run.batch.children[self.index])
+
+    @property
+    def thread_id(self) -> int | None:  # type: ignore[override]  # never written
+        return self.run.thread_id
 
     def publish_start(self) -> None:
         """Tell that it runs."""
@@ -251,8 +269,11 @@ class LeafAttempt(Attempt):
         )
         ref: Any = actor.actor_ref
         fate = run.fates.setdefault(index, ref)
-        if fate is not ref:
-            return _GONE if fate is LEAF else fate  # another thread was at it
+        if fate is LEAF:
+            return _GONE
+        if fate is not ref:  # another thread was at it, and may not have told of it yet
+            tell(environment.allocator, Promoted(run, index, fate, ()))
+            return fate
         self._view = actor.view
         returned = () if batch.action.is_async else tuple(run.withdraw())
         if batch.group is None:
@@ -275,3 +296,30 @@ class _Gone:
 LEAF = object()  # the fate of a child that ends without an actor
 OVER = object()  # in place of an attempt whose code has ended
 _GONE = _Gone()
+
+
+def _settle_layout() -> None:
+    """Let the class know all attributes of a leaf before there are many.
+
+    CPython keeps attributes that come later in a dict of each object, at three times the memory.
+    """
+    leaf = LeafAttempt.__new__(LeafAttempt)
+    for name in (
+        "run",
+        "index",
+        "_waits",
+        "started_at",
+        "task",
+        "interruption",
+        "done",
+        "context",
+        "ref",
+        "has_context",
+        "told_running",
+        "ledger",
+        "_view",
+    ):
+        setattr(leaf, name, None)
+
+
+_settle_layout()

@@ -78,6 +78,12 @@ class RunKeeper(AllocatorRecord):
     def _on_promoted(self, message: Promoted) -> None:
         """A leaf has become an actor: it is live like any other, and has its worker's slot."""
         run, batch = message.run, message.run.batch
+        self._give_back(batch, message.returned)
+        if run.adopted is None:
+            run.adopted = set()
+        elif message.index in run.adopted:
+            return
+        run.adopted.add(message.index)
         emission, action = batch.emission, batch.action
         child = batch.children[message.index]
         live = Live(
@@ -104,7 +110,6 @@ class RunKeeper(AllocatorRecord):
         if known:
             self._count_run(run)
         if not action.is_async:
-            self._give_back(batch, message.returned)
             batch.longest = 1
             run.slots.has_worker, live.has_worker = False, run.slots.has_worker
             if known:

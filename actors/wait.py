@@ -78,7 +78,12 @@ class CallWait(Wait):
     __slots__ = ("can_expire", "ended", "error", "ledger")
 
     def __init__(self, attempt: Attempt, wake: Callable[[], object], *, can_expire: bool) -> None:
-        super().__init__(attempt, wake, main=True)
+        self.attempt = attempt  # and not by super's: there is one for every call
+        self.wake = wake
+        self.main = True
+        self.worker_only = self.begun = self.granted = self.is_over = False
+        self.refused = None
+        self.returning = None
         self.can_expire = can_expire  # it has a timeout
         self.ended: Execution | tuple[Any] | None = None
         self.error: BaseException | None = None  # it was refused

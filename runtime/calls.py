@@ -62,6 +62,9 @@ class Calls:
         finally:
             if run is None or not self._take_back(run):
                 self._waits.come_back(wait, parker, deadline)
+            elif run.fates.get(0) is LEAF:
+                while not wait.answered:  # its worker has yet to say what it ended with
+                    parker.park()
             attempt.unwatch(wait)
         return _answer_of(wait, child, timeout)
 

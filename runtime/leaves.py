@@ -14,6 +14,7 @@ from types import CoroutineType
 from typing import Any
 
 from actors.attempt import Interruption
+from actors.loans import Loans
 from actors.messages import AttemptEnded, RunOver
 from actors.protocol_actor import tell
 from actors.run import LEAF, OVER, LeafAttempt, Run
@@ -39,15 +40,18 @@ class Leaves:
         self._dispatcher = dispatcher
         self._blocking = blocking
         self._runs: weakref.WeakSet[Run] = weakref.WeakSet()
+        self.loans = Loans()  # the runtime's, once it has one: it knows its runs itself
 
     def add(self, run: Run) -> None:
         """Its code is about to run."""
-        self._runs.add(run)
+        if run.ledger is None:
+            self._runs.add(run)
 
     @property
     def running(self) -> list[LeafAttempt]:
         """The attempts whose code has begun and not ended."""
-        return [attempt for run in tuple(self._runs) for attempt in run.attempts()]
+        lent = tuple(self.loans.runs.values())
+        return [attempt for run in (*tuple(self._runs), *lent) for attempt in run.attempts()]
 
     # On a worker thread
 

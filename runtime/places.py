@@ -15,6 +15,7 @@ from types import CoroutineType
 from typing import Any
 
 from actors.attempt import Attempt
+from actors.loans import Loans
 from actors.messages import AttemptEnded, AttemptStarted, Stamped
 from actors.protocol_actor import tell
 from actors.run import Run
@@ -58,6 +59,10 @@ class Places:
         self._running: dict[Attempt, None] = {}
         self._leaves = leaves = Leaves(clock, dispatcher, blocking)
         loops.serve(self._run_async, self._never_run, leaves.run_async, leaves.never_run)
+
+    def know(self, loans: Loans) -> None:
+        """Where the called children are that run in their callers' places."""
+        self._leaves.loans = loans
 
     @property
     def running(self) -> list[Attempt]:
