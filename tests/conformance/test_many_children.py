@@ -14,6 +14,7 @@ import pytest
 
 from orchestrator import (
     ActionRegistry,
+    DuplicateExecutionError,
     ExecutionCancelledError,
     ExecutionContext,
     ExecutionState,
@@ -288,3 +289,49 @@ def test_a_thread_that_a_child_leaves_behind_can_neither_emit_nor_call(
         over.set()
         threads[0].join(LIMIT)
     assert [kind.__name__ for kind in refused] == ["MissingExecutionError"] * 3
+
+
+@pytest.mark.parametrize("how", ["emitted", "called"])
+@pytest.mark.parametrize(
+    "again", ["called by an action", "called by a scope", "emitted", "spawned"]
+)
+def test_an_id_under_which_a_child_runs_is_refused(
+    actions: ActionRegistry, make_runtime: Make, how: str, again: str
+) -> None:
+    started, over = Gate(), Gate()
+    name: list[str] = []
+
+    @actions.register("t:runs")
+    def runs() -> None:
+        name.append(current_context().execution.id)
+        started.open()
+        over.wait()
+
+    @actions.register("t:starts_it")
+    def starts_it() -> None:
+        if how == "called":
+            here().call(child("t:runs"))
+        else:
+            here().await_group(here().emit_for_each([None], "x", Task("t:runs")))
+
+    @actions.register("t:calls_again")
+    def calls_again() -> None:
+        here().call(child("t:echo"))  # as the first call of an execution tells of it
+        here().call(child("t:echo", id=name[0]))
+
+    runtime = make_runtime(workers=4)
+    first = runtime.spawn("t:starts_it")
+    started.wait()
+    with pytest.raises(DuplicateExecutionError):  # noqa: PT012, SIM117 - one of four ways
+        with runtime.execution() as orchestrator:
+            match again:
+                case "called by an action":
+                    runtime.run("t:calls_again")
+                case "called by a scope":
+                    orchestrator.call(child("t:echo", id=name[0]))
+                case "emitted":
+                    orchestrator.emit_children([child("t:echo", id=name[0])])
+                case _:
+                    runtime.run(child("t:echo", id=name[0]))
+    over.open()
+    first.result(LIMIT)
