@@ -55,13 +55,19 @@ class RunKeeper(AllocatorRecord):
         run = message.run
         if run in self._runs:
             batch = run.batch
-            batch.longest = min(2 * batch.longest, self._environment.longest_run)
+            self._learn(batch, min(2 * batch.longest, self._environment.longest_run))
             self._end_run(run)
             call = batch.call
             if call is not None and call.answered:  # else it is an actor, which will answer
                 self._end_wait(call)
             if self._draining:
                 self._note_drained()
+
+    def _learn(self, batch: Batch, longest: int) -> None:
+        """How long runs of this action may be, of this batch and of those that come after it."""
+        batch.longest = longest
+        if batch.group is not None:
+            self._learned[batch.action.name] = longest
 
     def _end_run(self, run: Run) -> None:
         del self._runs[run]
@@ -110,7 +116,7 @@ class RunKeeper(AllocatorRecord):
         if known:
             self._count_run(run)
         if not action.is_async:
-            batch.longest = 1
+            self._learn(batch, 1)
             run.slots.has_worker, live.has_worker = False, run.slots.has_worker
             if known:
                 self._give_back(batch, run.withdraw())

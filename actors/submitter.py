@@ -158,6 +158,7 @@ class Submitter(Canceller):
             batch = Batch(emission, children, action, priority, now, group, opened.reports)
             queued = self._queued(emission, priority, batch, indexes)
             batch.seq = queued.seq
+            batch.longest = self._learned.get(action.name, 1)
             group.queued.append(queued)
             self._admission.push(action, queued)
             if isinstance(children, TemplateChildren):
