@@ -266,7 +266,8 @@ class AllocatorActor(Submitter):
     def _on_group_ended(self, group_id: str) -> None:
         group = self._open.pop(group_id, None)
         self._nodes.pop(group_id, None)
-        if group is not None and group.block:
+        if group is not None:
+            group.queued.clear()  # they hold its batches, which hold it
             self._blocks.pop(group.block, None)
 
     def _on_forget_groups(self, message: ForgetGroups) -> None:

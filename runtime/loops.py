@@ -141,6 +141,7 @@ class Loops:
         copy, run_leaf = run.batch.variables.copy, self._run_leaf
         # A loop of asyncio's own would make its tasks in the same way, at more cost.
         own = self._is_plain and loop.get_task_factory() is None
+        run.pending.clear()  # nobody is to be handed them: each has its task
         for index in run.indexes:
             attempt = LeafAttempt(run, index)
             code = run_leaf(attempt)

@@ -335,3 +335,38 @@ def test_an_id_under_which_a_child_runs_is_refused(
                     runtime.run(child("t:echo", id=name[0]))
     over.open()
     first.result(LIMIT)
+
+
+@pytest.mark.parametrize("name", ["t:held", "t:held_async"])
+def test_children_that_have_started_are_not_counted_as_queued(
+    actions: ActionRegistry, make_runtime: Make, name: str
+) -> None:
+    all_started, gate = Gate(), Gate()
+    some = 40
+    started: list[int] = []
+
+    def start(number: int) -> None:
+        started.append(number)
+        if len(started) == some:
+            all_started.open()
+
+    @actions.register("t:held")
+    def held(number: int) -> None:
+        start(number)
+        with here().blocking():
+            gate.wait()
+
+    @actions.register("t:held_async")
+    async def held_async(number: int) -> None:
+        start(number)
+        await gate
+
+    runtime = make_runtime(workers=2)
+    with runtime.execution() as orchestrator:
+        group = orchestrator.emit_for_each(range(some), "n", Task(name))
+        all_started.wait()
+        stats = runtime.stats()
+        assert (stats.pending, stats.queue_age) == (0, 0.0)
+        assert stats.running + stats.waiting == some + 1
+        gate.open()
+        orchestrator.await_group(group, LIMIT)
