@@ -40,8 +40,10 @@ class Canceller(WaitKeeper):
             indexes = run.withdraw()
             indexes += [index for index in run.indexes if run.take(index)]  # about to start
             self._cancel_rest(group, run.batch, indexes, message.reason, now)
-            for attempt in run.attempts():
-                tell(attempt.ref, Cancel(message.reason))
+            for index in run.indexes:
+                ref = run.find(index)  # of a leaf, or of an actor that is not in `live` yet
+                if ref is not None:
+                    tell(ref, Cancel(message.reason))
         for live in tuple(group.live.values()):
             tell(live.ref, Cancel(message.reason))
 

@@ -102,17 +102,23 @@ class Run:
         return taken
 
     def find(self, index: int) -> Any:
-        """The actor of a child whose code runs, made if it had none; ``None``: it does not run."""
+        """The actor of a child that has started, made if it had none.
+
+        ``None`` where it has ended as a leaf, or the allocator knows the actor already.
+        """
         attempt = self.owners.get(index)
-        return attempt.ref if isinstance(attempt, LeafAttempt) else None
+        known = self.adopted is not None and index in self.adopted
+        return attempt.ref if isinstance(attempt, LeafAttempt) and not known else None
 
     def runs_code(self, index: int) -> bool:
         """Whether the child is a leaf whose code runs."""
-        return isinstance(self.owners.get(index), LeafAttempt)
+        attempt = self.owners.get(index)
+        return isinstance(attempt, LeafAttempt) and not attempt.code_over
 
     def attempts(self) -> list[LeafAttempt]:
         """Of the children whose code runs."""
-        return [one for one in tuple(self.owners.values()) if isinstance(one, LeafAttempt)]
+        owners = tuple(self.owners.values())
+        return [one for one in owners if isinstance(one, LeafAttempt) and not one.code_over]
 
     def is_last(self) -> bool:
         """Whether the child that has just ended, or become an actor, is the last of all.
@@ -135,6 +141,7 @@ class LeafAttempt(Attempt):
     is_scope = False
     told_running = False  # whether its start was published
     has_context = False
+    code_over = False  # and it is an actor
     done: Completed | None = None  # what it came to as a leaf
 
     _view: Callable[[], Execution] | None = None  # the actor's, once it is one
@@ -316,6 +323,7 @@ def _settle_layout() -> None:
         "ref",
         "has_context",
         "told_running",
+        "code_over",
         "ledger",
         "_view",
     ):

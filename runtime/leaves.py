@@ -113,7 +113,7 @@ class Leaves:
                 attempt.publish_end()
             batch.reports.add(end)
         else:
-            run.owners[index] = OVER
+            attempt.code_over = True
             with self._dispatcher.keeping():
                 tell(fate, AttemptEnded(attempt.number, value))
 
@@ -124,7 +124,7 @@ class Leaves:
     def _leaf_fails(self, attempt: LeafAttempt, ended: AttemptEnded) -> None:
         """A leaf that fails is made an actor, which knows what follows."""
         ref = attempt.ref
-        attempt.run.owners[attempt.index] = OVER
+        attempt.code_over = True  # its owner it stays, until the allocator knows of the actor
         with self._dispatcher.keeping():
             tell(ref, ended)
 
@@ -169,10 +169,11 @@ class Leaves:
             ended = failed(attempt, raised)
         if ended is None:
             fate = run.fates.setdefault(index, LEAF)
-            owners[index] = OVER
             if fate is not LEAF:
+                attempt.code_over = True
                 tell(fate, AttemptEnded(attempt.number, value))
                 return
+            owners[index] = OVER
             attempt.done = end = (index, value, started_at, self._now())
             attempt.end()
             run.completed += 1

@@ -122,6 +122,21 @@ def test_a_leaf_whose_code_has_ended_becomes_no_actor() -> None:
     )
 
 
+def test_an_actor_is_found_by_its_run_until_the_allocator_knows_it() -> None:
+    world = World()
+    world.environment.system = System([])  # type: ignore[assignment]
+    run = run_of(world, 1)
+    attempt = started(run)
+    ref = attempt.ref
+    attempt.code_over = True  # it has failed, and may be tried again
+
+    assert run.find(0) is ref
+    assert not run.attempts()
+    assert not run.runs_code(0)
+    run.adopted = {0}
+    assert run.find(0) is None
+
+
 def test_an_end_is_told_at_once_only_where_that_may_matter() -> None:
     reports = Reports(each=False)
     reports.group = group = Target("group")
