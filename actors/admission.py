@@ -198,6 +198,11 @@ class Admission:
 
     # Starts
 
+    @property
+    def is_calm(self) -> bool:
+        """Whether nothing is queued and nobody is back."""
+        return not self._returning and all(lane.queue.empty for lane in self._lanes.values())
+
     def may_start(self, action: Action) -> bool:
         """Whether work of *action* that has just come would be the next to start, and could.
 
@@ -209,7 +214,7 @@ class Admission:
             return False
         if action.max_concurrency is not None and not self._limited(action).free():
             return False
-        return all(lane.queue.empty for lane in self._lanes.values())
+        return self.is_calm
 
     def next(self, now: float, *, async_too: bool = True) -> Queued | None:
         """The queued work that may start now and comes first; take one index from it.
@@ -243,6 +248,20 @@ class Admission:
             lane.limited.window.reserve(now)
         self.turns.served(item.process_id)
         return item
+
+    def has_rivals(self, item: Queued) -> bool:
+        """Whether anything but *item*, which is next, may want a worker that would start it.
+
+        Then its children are started one by one, so that the order of starts is what it should be.
+        """
+        if self._returning:
+            return True
+        for lane in self._lanes.values():
+            queue = lane.queue
+            head = queue.head() if lane.needs_worker else None
+            if head is not None and (head[1] is not item or queue.has_rivals(item)):
+                return True
+        return False
 
     def _returning_workers(self) -> bool:
         return any(

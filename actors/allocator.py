@@ -2,23 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any, assert_never
 
-from actors.canceller import Canceller
-from actors.emission import Emission, snapshot
-from actors.group import open_group
-from actors.live import Batch, GroupEntry, Live, OpenGroup, Phase
+from actors.batch import Batch
+from actors.live import Live, Phase
 from actors.messages import (
     AdmitNext,
-    Admitted,
     AllocatorMessage,
     AwaitUnblock,
     Cancel,
     CancelExecution,
     CancelMembers,
-    ChildEnded,
-    ChildFinished,
     CodeOver,
     Decided,
     Drain,
@@ -26,15 +20,17 @@ from actors.messages import (
     ForgetGroups,
     GroupEnded,
     GroupSealed,
+    Lending,
+    Promoted,
     ReadSnapshot,
     ReadStats,
-    Refused,
     Requeue,
-    Seal,
+    RunOver,
     Settled,
     SnapshotOther,
     Stamped,
     Start,
+    SubmitCall,
     SubmitGroup,
     SubmitMore,
     SubmitOne,
@@ -45,36 +41,51 @@ from actors.messages import (
 )
 from actors.protocol_actor import ask, tell
 from actors.ready import Queued
-from actors.waits import GroupNode, Target
+from actors.submitter import Submitter
+from actors.waits import Target
 from orchestrator.errors import (
-    DuplicateExecutionError,
-    RuntimeClosedError,
     UnknownExecutionError,
 )
-from orchestrator.registry import Action
-from orchestrator.values import Execution, ExecutionState
 
 __all__ = ["AllocatorActor"]
 
 _STARTS_PER_TURN = 256
 
 
-class AllocatorActor(Canceller):
+class AllocatorActor(Submitter):
     """Owns the queue, the slots, the limits and the graph of waits.
 
     It makes an execution's actor when the execution is admitted (roots and called children at
     once), so a million pending children cost values and no actors.
     """
 
-    def on_receive(self, message: AllocatorMessage) -> None:  # noqa: C901, PLR0912 - an index
+    def on_start(self) -> None:
+        """Let callers ask whether an id is taken."""
+        self._environment.loans.is_running = self._is_running
+        self._note_calm()
+
+    def on_stop(self) -> None:
+        """Let go of what callers were told; those that still come are refused."""
+        self._environment.loans.close()
+
+    def on_receive(self, message: AllocatorMessage) -> None:  # noqa: C901, PLR0912, PLR0915 - an index
         """The allocator's protocol."""
         match message:
+            case RunOver():
+                self._on_run_over(message)
             case Settled():
                 self._on_settled(message)
+            case SubmitCall():
+                self._on_submit_call(message)
+            case Lending():
+                self._on_lending(message)
+            case Promoted():
+                self._on_promoted(message)
             case WaitBegan():
                 self._on_wait_began(message)
             case WaitEnded():
                 self._on_wait_ended(message)
+                self._note_calm()
                 return  # it takes slots and frees none
             case SubmitOne():
                 self._on_submit_one(message)
@@ -115,119 +126,7 @@ class AllocatorActor(Canceller):
             case _:
                 assert_never(message)
         self._admit()
-
-    # Submitting
-
-    def _on_submit_one(self, message: SubmitOne) -> None:
-        child = message.child
-        root = message.emission.parent_id is None
-        refusal: Exception | None = None
-        if root and self._draining:
-            refusal = RuntimeClosedError(
-                "the runtime is closed or closing: it takes no new executions; make another one"
-            )
-        elif child.id in self._live:
-            refusal = DuplicateExecutionError(child.id, "has the id of one that is running")
-        elif not child.claim():
-            refusal = DuplicateExecutionError(child.id)
-        if refusal is not None:
-            message.reply.set_error(refusal)
-            if message.settled is not None:
-                message.settled.set(None)
-            if message.emission.parent is not None:
-                tell(message.emission.parent, ChildEnded(child.id, settled=True))
-            return
-        scope = message.scope is not None
-        at_once = scope or self._admission.may_start(message.action)
-        live = self._incarnate(
-            message.emission, child, message.action, None, message.reply, message.scope,
-            message.settled, admitted=at_once,
-        )  # fmt: skip
-        if not at_once:
-            self._queue(live, new_root=root)
-            return
-        live.is_scope = scope
-        if scope:
-            live.needs_worker = live.needs_slot = False
-        self._admission.take(live)
-        self._admission.turns.served(live.emission.process.id)
-        self._count(live, Phase.RUNNING)
-
-    def _on_submit_group(self, message: SubmitGroup) -> None:
-        emission = message.emission
-        refusal = self._claim(message.children)
-        if refusal is not None:
-            tell(emission.parent, Refused(message.reply, refusal))
-            return
-        group_id = emission.group_id or ""
-        opened = open_group(message, self._environment)
-        ref, emission = opened.ref, opened.emission
-        self._directory[group_id] = GroupEntry(
-            ref, opened.decided, opened.log, emission.parent_id or "", emission.parent
-        )
-        node = GroupNode(
-            group_id,
-            emission.parent_id,
-            message.policy.mode,
-            len(message.children),
-            open_ended=message.lazy,
-            can_expire=message.deadline is not None,
-        )
-        self._nodes[group_id] = node
-        group = self._open[group_id] = OpenGroup(ref, node)
-        tell(emission.parent, Admitted(group_id, ref, message.policy.merge, message.reply))
-        self._queue_children(group, emission, message.children, message.actions)
-
-    def _claim(self, children: Sequence[Execution]) -> Exception | None:
-        """Take every child's claim, or none."""
-        seen: set[str] = set()
-        for place, child in enumerate(children):
-            refusal: Exception | None = None
-            if child.id in seen:
-                refusal = DuplicateExecutionError(child.id, "shares its id with another child")
-            elif child.id in self._live:
-                refusal = DuplicateExecutionError(child.id, "has the id of one that is running")
-            elif not child.claim():
-                refusal = DuplicateExecutionError(child.id)
-            if refusal is not None:
-                for claimed in children[:place]:
-                    claimed.unclaim()
-                return refusal
-            seen.add(child.id)
-        return None
-
-    def _queue_children(
-        self,
-        group: OpenGroup,
-        emission: Emission,
-        children: Sequence[Execution],
-        actions: Sequence[Action],
-    ) -> None:
-        now = self._environment.clock.now()
-        self._emitted += len(children)
-        self._counts[Phase.PENDING] += len(children)
-        for action, priority, indexes in _kinds(emission, children, actions):
-            batch = Batch(emission, children, action, now)
-            queued = self._queued(emission, priority, batch, indexes)
-            group.queued.append(queued)
-            self._admission.push(action, queued)
-        if self._environment.publisher.active:
-            for index, child in enumerate(children):
-                self._publish_scheduled(emission, child, index, now)
-
-    def _on_submit_more(self, message: SubmitMore) -> None:
-        group = self._open[message.emission.group_id or ""]
-        if message.child.id in self._live:
-            error = DuplicateExecutionError(message.child.id, "has the id of one that is running")
-            end = snapshot(
-                message.emission, message.child, message.index, ExecutionState.FAILED, error=error
-            )
-            tell(group.ref, Seal(error))
-            tell(group.ref, ChildFinished(message.index, end, settled=True))
-            return
-        group.node.out += 1
-        live = self._incarnate(message.emission, message.child, message.action, message.index)
-        self._queue(live, new_root=False)
+        self._note_calm()
 
     # Starting
 
@@ -238,13 +137,15 @@ class AllocatorActor(Canceller):
             for returning in admission.returners():
                 returning.handle.grant()
         now = self._environment.clock.now()
-        for _ in range(_STARTS_PER_TURN):
+        started = 0
+        while started < _STARTS_PER_TURN:
             queued = admission.next(now, async_too=not self._admitting)
-            if queued is None:
+            if queued is not None:
+                started += self._start_next(queued)
+            elif not self._share():
                 if admission.any_rated:
                     self._wait_for_rate(now)
                 return
-            self._start_next(queued)
         # The rest in a later turn: children that end at once never pile up, and a million starts
         # hold up nobody.
         self._admitting = True
@@ -253,8 +154,11 @@ class AllocatorActor(Canceller):
     def _admit_later(self) -> None:
         tell(self.actor_ref, AdmitNext())
 
-    def _start_next(self, queued: Queued) -> None:
+    def _start_next(self, queued: Queued) -> int:
+        """Start what is next; how many children that were."""
         payload = queued.payload
+        if isinstance(payload, Batch) and payload.leaves:
+            return self._start_run(queued, payload)
         index = queued.take()
         if queued.empty:
             self._queued_since.pop(queued, None)
@@ -275,6 +179,7 @@ class AllocatorActor(Canceller):
         self._count(live, Phase.RUNNING)
         if not isinstance(payload, Batch):
             tell(live.ref, _START)
+        return 1
 
     def _wait_for_rate(self, now: float) -> None:
         due = self._admission.due()
@@ -331,6 +236,9 @@ class AllocatorActor(Canceller):
         self._free(live)
         self._counts[live.phase] -= 1
         self._ended[message.state] += 1
+        if live.ledger is not None:
+            self._count_loans(live)
+            del self._lenders[live]
         if self._graph.any_blocked:
             self._graph.unblock(live.execution_id)
         if live.group_id is not None:
@@ -356,8 +264,11 @@ class AllocatorActor(Canceller):
             self._break_cycles(group_id)
 
     def _on_group_ended(self, group_id: str) -> None:
-        self._open.pop(group_id, None)
+        group = self._open.pop(group_id, None)
         self._nodes.pop(group_id, None)
+        if group is not None:
+            group.queued.clear()  # they hold its batches, which hold it
+            self._blocks.pop(group.block, None)
 
     def _on_forget_groups(self, message: ForgetGroups) -> None:
         for group_id in message.group_ids:
@@ -371,10 +282,11 @@ class AllocatorActor(Canceller):
 
     def _forward(self, message: UnblockOther | SnapshotOther, question: Any) -> None:
         live = self._live.get(message.execution_id)
-        if live is None:
+        ref = self._leaf_ref(message.execution_id) if live is None else live.ref
+        if ref is None:
             message.reply.set_error(UnknownExecutionError(message.execution_id))
         else:
-            ask(live.ref, question)
+            ask(ref, question)
 
     def _on_drain(self, message: Drain) -> None:
         self._draining = True
@@ -386,7 +298,7 @@ class AllocatorActor(Canceller):
         self._note_drained()
 
     def _note_drained(self) -> None:
-        if self._draining and not self._live:
+        if self._draining and not self._live and not self._runs:
             drains, self._drains = self._drains, []
             for drain in drains:
                 drain.reply.set(None)
@@ -394,22 +306,3 @@ class AllocatorActor(Canceller):
 
 _START = Start()
 _FORGET = Forget()
-
-
-def _kinds(
-    emission: Emission, children: Sequence[Execution], actions: Sequence[Action]
-) -> Sequence[tuple[Action, int, Sequence[int]]]:
-    """The children by action and priority, each kind with its indexes in the order of emission."""
-    default = emission.priority
-    if len(actions) == 1 and all(child.priority is None for child in children):
-        return ((actions[0], default, range(len(children))),) if children else ()
-    kinds: dict[tuple[str, int], tuple[Action, int, list[int]]] = {}
-    for index, child in enumerate(children):
-        action = actions[0] if len(actions) == 1 else actions[index]
-        priority = default if child.priority is None else child.priority
-        key = (action.name, priority)
-        kind = kinds.get(key)
-        if kind is None:
-            kind = kinds[key] = (action, priority, [])
-        kind[2].append(index)
-    return tuple(kinds.values())

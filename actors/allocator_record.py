@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
 from actors.admission import Admission
+from actors.batch import Batch
 from actors.emission import Emission, snapshot
 from actors.environment import Environment
 from actors.execution import ExecutionActor
@@ -14,8 +16,10 @@ from actors.live import GroupEntry, Live, OpenGroup, Phase
 from actors.messages import Drain
 from actors.protocol_actor import ProtocolActor
 from actors.ready import Queued
+from actors.run import Run
 from actors.stats import Stats
 from actors.system import Future, dropped_waiters
+from actors.wait import CallWait, Wait
 from actors.waits import GroupNode, WaitGraph
 from orchestrator.registry import Action
 from orchestrator.values import Execution, ExecutionState
@@ -41,6 +45,11 @@ class AllocatorRecord(ProtocolActor):
         self._admission = Admission(workers)
         self._directory = directory
         self._live: dict[str, Live] = {}
+        self._runs: dict[Run, None] = {}
+        self._learned: dict[str, int] = {}  # how long runs of an action may be
+        self._lenders: dict[Live, None] = {}  # whose code has called children in its place
+        self._named: dict[str, tuple[Run, int]] = {}  # other children that are handed out
+        self._blocks: dict[str, Batch] = {}  # children of templates, by what their ids begin with
         self._open: dict[str, OpenGroup] = {}
         self._nodes: dict[str, GroupNode] = {}
         self._graph = WaitGraph(self._live, self._nodes)
@@ -113,6 +122,12 @@ class AllocatorRecord(ProtocolActor):
     def _queue(self, live: Live, *, new_root: bool) -> None:
         live.queued = self._queued(live.emission, live.priority, live, (0,), new_root=new_root)
         self._admission.push(live.action, live.queued)
+        if not live.action.is_async:
+            self._recall_for(live, new_root=new_root)
+
+    @abstractmethod
+    def _recall_for(self, work: Batch | Live, *, new_root: bool = False) -> None:
+        """Take back what work that is queued now goes ahead of, or takes turns with."""
 
     def _queued(
         self,
@@ -130,14 +145,72 @@ class AllocatorRecord(ProtocolActor):
         self._queued_since[queued] = self._environment.clock.now()
         return queued
 
+    def _requeue_rest(self, batch: Batch, indexes: Sequence[int]) -> Queued:
+        """Queue children of *batch* again, in the place that it had."""
+        emission = batch.emission
+        queued = Queued(
+            batch.priority,
+            emission.process.id,
+            emission.depth,
+            batch.seq,
+            new_root=False,
+            payload=batch,
+            indexes=indexes,
+        )
+        self._queued_since[queued] = batch.scheduled_at
+        self._admission.push(batch.action, queued)
+        return queued
+
+    def _count_runs(self) -> None:
+        for run in tuple(self._runs):
+            self._count_run(run)
+
+    @abstractmethod
+    def _count_run(self, run: Run) -> None:
+        """Add up what has happened in the run since the last time."""
+
+    @abstractmethod
+    def _end_wait(self, wait: Wait) -> None:
+        """A waiter is back: give it its slots, now or as soon as there are some."""
+
+    @abstractmethod
+    def _note_blocked(self, wait: CallWait, child_id: str) -> None:
+        """The child that *wait* is for may wait itself from now on."""
+
+    @abstractmethod
+    def _begin_call_wait(self, live: Live, wait: CallWait) -> None:
+        """The code of *live* waits for a child that it has called."""
+
+    @abstractmethod
+    def _count_loans(self, live: Live) -> None:
+        """Add up what has become of children in their caller's place since the last time."""
+
+    @abstractmethod
+    def _break_cycles(self, group_id: str) -> None:
+        """Refuse a waiter of every cycle that a change of the group has closed."""
+
+    @abstractmethod
+    def _note_drained(self) -> None:
+        """Answer who waits for the end, if this was it."""
+
     def _count(self, live: Live, phase: Phase) -> None:
         self._counts[live.phase] -= 1
         self._counts[phase] += 1
         live.phase = phase
 
     def _stats(self) -> Stats:
-        counts, ended = self._counts, self._ended
-        oldest = min(self._queued_since.values(), default=None)
+        self._count_runs()
+        counts = list(self._counts)
+        for live in self._lenders:
+            self._count_loans(live)
+            if live.ledger is not None and live.ledger.is_open:
+                if live.phase is Phase.RUNNING:  # the child runs in its place
+                    counts[Phase.WAITING] += 1
+                else:
+                    counts[Phase.RUNNING] += 1
+        ended = self._ended
+        waiting = [run.batch.scheduled_at for run in self._runs if run.pending]
+        oldest = min((*self._queued_since.values(), *waiting), default=None)
         return Stats(
             pending=counts[Phase.PENDING],
             running=counts[Phase.RUNNING],

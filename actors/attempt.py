@@ -11,6 +11,7 @@ import asyncio
 import contextvars
 import enum
 from _thread import allocate_lock, get_ident
+from asyncio import _get_running_loop
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +24,9 @@ from orchestrator.registry import Action
 from orchestrator.values import Execution
 
 if TYPE_CHECKING:
+    from actors.emission import Emission
     from actors.environment import Environment
+    from actors.loans import Ledger
 
 __all__ = ["Attempt", "Interruption"]
 
@@ -42,29 +45,16 @@ class Attempt:
     `thread_id` and `task` are written by the place alone, before the code begins.
     """
 
-    __slots__ = (
-        "_token",
-        "_view",
-        "_waits",
-        "action",
-        "announced",
-        "context",
-        "environment",
-        "execution_id",
-        "given",
-        "interruption",
-        "is_async",
-        "is_scope",
-        "kill",
-        "number",
-        "ref",
-        "started_at",
-        "task",
-        "thread_id",
-        "timeout",
-        "until",
-        "variables",
-    )
+    # Class attributes stand for what has not happened.
+    started_at: float | None = None
+    thread_id: int | None
+    task: asyncio.Task[Any] | None = None
+    kill: Callable[[], object] | None = None  # ends code that runs in a process
+    interruption: Interruption | None = None
+    ledger: Ledger | None = None  # of the children that its code has called in its place
+    context: ExecutionContext
+    origin: tuple[Emission, Execution]  # where it comes from, and as it was given
+    _view: Callable[[], Execution] | None
 
     def __init__(
         self,
@@ -94,12 +84,7 @@ class Attempt:
         self.announced = announced  # whether its actor must hear of the start
         self.is_async = is_async
         self.is_scope = is_scope  # its code is the application's own, run where it stands
-        self.context: ExecutionContext
-        self.started_at: float | None = None
-        self.thread_id: int | None = None
-        self.task: asyncio.Task[Any] | None = None
-        self.kill: Callable[[], object] | None = None  # ends code that runs in a process
-        self.interruption: Interruption | None = None
+        self.thread_id = None
         self._view = view
         self._token = allocate_lock()
         self._waits: dict[object, Callable[[], object]] = {}
@@ -109,6 +94,9 @@ class Attempt:
     def take(self) -> bool:
         """Take the start token; of the worker and the cancel, only one ever gets ``True``."""
         return self._token.acquire(False)  # noqa: FBT003
+
+    def become_actor(self) -> None:
+        """See that the execution has an actor: its code is about to wait."""
 
     # Interruption
 
@@ -145,6 +133,11 @@ class Attempt:
         self._waits.pop(key, None)
 
     @property
+    def may_lend(self) -> bool:
+        """Whether its code holds a worker, or needs none, and nothing else of it waits."""
+        return not (self.is_scope or self._waits or self.action.max_concurrency is not None)
+
+    @property
     def holds_slots(self) -> bool:
         """Whether its own code has to get slots back when a wait of it ends."""
         return not self.is_scope and (not self.is_async or self.action.max_concurrency is not None)
@@ -176,7 +169,8 @@ class Attempt:
 
     def in_own_task(self) -> bool:
         """Whether the calling task is the one that runs the async code."""
-        return self.is_async and self.task is not None and asyncio.current_task() is self.task
+        task = self.task
+        return task is not None and asyncio.current_task(_get_running_loop()) is task
 
     # The scope of its context
 
@@ -191,7 +185,9 @@ class Attempt:
 
     def snapshot(self) -> Execution:
         """The execution as it is now."""
-        return self._view()
+        view = self._view
+        assert view is not None  # noqa: S101 - a leaf, which may have none, looks itself
+        return view()
 
     def orchestrator(self, context: ExecutionContext) -> Orchestrator | AsyncOrchestrator:
         """The face for this attempt's kind of code."""

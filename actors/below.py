@@ -29,7 +29,35 @@ from orchestrator.values import Execution, GroupResult, MergeRule
 if TYPE_CHECKING:
     from actors.attempt import Attempt
 
-__all__ = ["Below", "Group"]
+__all__ = ["Below", "Group", "emission_below"]
+
+
+def emission_below(
+    attempt: Attempt,
+    parent: Emission,
+    given: Execution,
+    variables: Any,
+    group_id: str | None = None,
+    deadline: float | None = None,
+) -> Emission:
+    """What *attempt* gives to the children that it emits or calls."""
+    context = attempt.context
+    above = context.deadline
+    if above is not None:
+        deadline = above if deadline is None else min(deadline, above)
+    return Emission(
+        context.process,
+        parent.depth + 1,
+        parent.priority if given.priority is None else given.priority,
+        variables,
+        parent.entries,
+        given.task_id or given.id,
+        given.id,
+        attempt.ref,
+        group_id,
+        None,
+        deadline,
+    )
 
 
 @define(eq=False)
@@ -88,30 +116,20 @@ class Below:
 
     def call(self, message: Call) -> None:
         """Ask the allocator to run one child outside any group."""
-        self._calls[message.child.id] = False
+        self.call_out(message.child.id)
         emission = self._emission(message.variables, None, None)
         tell(
             self._environment.allocator,
             SubmitOne(emission, message.child, message.action, message.reply),
         )
 
+    def call_out(self, child_id: str) -> None:
+        """A child was called, and is to be waited for."""
+        self._calls[child_id] = False
+
     def _emission(self, variables: Any, group_id: str | None, deadline: float | None) -> Emission:
-        above = self._attempt.context.deadline
-        if above is not None:
-            deadline = above if deadline is None else min(deadline, above)
-        parent, given = self._parent, self._given
-        return Emission(
-            self._attempt.context.process,
-            parent.depth + 1,
-            parent.priority if given.priority is None else given.priority,
-            variables,
-            parent.entries,
-            given.task_id or given.id,
-            given.id,
-            self._attempt.ref,
-            group_id,
-            None,
-            deadline,
+        return emission_below(
+            self._attempt, self._parent, self._given, variables, group_id, deadline
         )
 
     def release(self, message: Release) -> None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
+from actors.batch import Batch
 from actors.emission import cancelled_snapshot
-from actors.live import Batch, Phase
+from actors.live import OpenGroup, Phase
 from actors.messages import (
     Cancel,
     CancelExecution,
@@ -14,6 +16,7 @@ from actors.messages import (
     ChildrenCancelled,
 )
 from actors.protocol_actor import tell
+from actors.run import Run
 from actors.wait_keeper import WaitKeeper
 from orchestrator.values import ExecutionState
 
@@ -21,7 +24,7 @@ __all__ = ["Canceller"]
 
 
 class Canceller(WaitKeeper):
-    """Knows which children of a group are queued and which have an actor."""
+    """Knows which children of a group are queued, handed out, or have an actor."""
 
     def _on_cancel_members(self, message: CancelMembers) -> None:
         group = self._open.get(message.group_id)
@@ -30,18 +33,30 @@ class Canceller(WaitKeeper):
         now = self._environment.clock.now()
         for queued in group.queued:
             batch = queued.payload
-            indexes = queued.drop_all()
+            self._cancel_rest(group, batch, queued.drop_all(), message.reason, now)
             self._queued_since.pop(queued, None)
-            if not indexes:
-                continue
+        group.queued.clear()
+        for run in tuple(group.runs):
+            indexes = run.withdraw()
+            indexes += [index for index in run.indexes if run.take(index)]  # about to start
+            self._cancel_rest(group, run.batch, indexes, message.reason, now)
+            for index in run.indexes:
+                ref = run.find(index)  # of a leaf, or of an actor that is not in `live` yet
+                if ref is not None:
+                    tell(ref, Cancel(message.reason))
+        for live in tuple(group.live.values()):
+            tell(live.ref, Cancel(message.reason))
+
+    def _cancel_rest(
+        self, group: OpenGroup, batch: Batch, indexes: Sequence[int], reason: str, now: float
+    ) -> None:
+        """Cancel children that have not started."""
+        if indexes:
             self._counts[Phase.PENDING] -= len(indexes)
             self._ended[ExecutionState.CANCELLED] += len(indexes)
             group.node.out -= len(indexes)
-            self._publish_cancelled(batch, indexes, message.reason, now)
-            tell(group.ref, ChildrenCancelled(indexes, message.reason, now))
-        group.queued.clear()
-        for live in tuple(group.live.values()):
-            tell(live.ref, Cancel(message.reason))
+            self._publish_cancelled(batch, indexes, reason, now)
+            tell(group.ref, ChildrenCancelled(indexes, reason, now))
 
     def _publish_cancelled(
         self, batch: Batch, indexes: Sequence[int], reason: str, now: float
@@ -51,7 +66,7 @@ class Canceller(WaitKeeper):
             for index in indexes:
                 child = batch.children[index]
                 publisher.changed(
-                    cancelled_snapshot(batch.emission, child, index, reason, now),
+                    cancelled_snapshot(batch.emission, child, batch.place_of(index), reason, now),
                     ExecutionState.SCHEDULED,
                     now,
                 )
@@ -60,28 +75,109 @@ class Canceller(WaitKeeper):
         live = self._live.get(message.execution_id)
         if live is not None:
             tell(live.ref, Cancel(message.reason))
-        found = live is not None or self._cancel_queued(message.execution_id, message.reason)
+        found = live is not None or self._cancel_member(message.execution_id, message.reason)
         if message.reply is not None:
             message.reply.set(found)
 
-    def _cancel_queued(self, execution_id: str, reason: str) -> bool:
-        """Cancel a child that has no actor yet."""
-        for group in self._open.values():
+    def _cancel_member(self, execution_id: str, reason: str) -> bool:
+        """Cancel a child that has no actor: one that is queued, or a leaf."""
+        run = self._called(execution_id)
+        if run is not None:  # it has no queue either
+            return self._cancel_called(run, reason)
+        for group in self._groups_of(execution_id):
             for queued in group.queued:
                 batch: Batch = queued.payload
-                if batch.ids is None:
-                    batch.ids = {batch.children[index].id: index for index in queued.indexes}
-                index = batch.ids.get(execution_id)
-                if index is not None and index in queued.left:
+                index = None if queued.empty else batch.index_of(execution_id)
+                if index is not None and queued.has(index):
                     queued.drop(index)
-                    now = self._environment.clock.now()
-                    self._counts[Phase.PENDING] -= 1
-                    self._ended[ExecutionState.CANCELLED] += 1
-                    self._publish_cancelled(batch, (index,), reason, now)
-                    end = cancelled_snapshot(
-                        batch.emission, batch.children[index], index, reason, now
-                    )
-                    tell(group.ref, ChildFinished(index, end, settled=True))
-                    self._member_ended(group)
+                    self._cancel_one(group, batch, index, reason)
+                    return True
+            for run in tuple(group.runs):
+                index = run.batch.index_of(execution_id)
+                if index is None:
+                    continue
+                if run.take(index):
+                    self._cancel_one(group, run.batch, index, reason)
+                    return True
+                ref = run.find(index)
+                if ref is not None:
+                    tell(ref, Cancel(reason))
                     return True
         return False
+
+    def _groups_of(self, execution_id: str) -> Sequence[OpenGroup]:
+        """The groups that may have a child of that id."""
+        block = self._blocks.get(execution_id.rpartition(".")[0])
+        if block is None:
+            return tuple(self._open.values())
+        return () if block.group is None else (block.group,)
+
+    def _leaf_ref(self, execution_id: str) -> Any:
+        """The actor of a leaf whose code runs, which is made; ``None``: there is no such leaf."""
+        for group in self._groups_of(execution_id):
+            for run in tuple(group.runs):
+                index = run.batch.index_of(execution_id)
+                ref = None if index is None else run.find(index)
+                if ref is not None:
+                    return ref
+        return None
+
+    def _is_running(self, execution_id: str) -> bool:
+        """Whether an execution of that id has started; asked by callers on their threads too."""
+        return (
+            execution_id in self._live
+            or execution_id in self._environment.loans.runs
+            or self._leaf_runs(execution_id)
+        )
+
+    def _leaf_runs(self, execution_id: str) -> bool:
+        """Whether a leaf of that id runs."""
+        named = self._named.get(execution_id)
+        if named is not None:
+            return named[0].runs_code(named[1])
+        batch = self._blocks.get(execution_id.rpartition(".")[0])
+        index = None if batch is None else batch.index_of(execution_id)
+        return (
+            batch is not None
+            and index is not None
+            and batch.group is not None
+            and any(run.runs_code(index) for run in tuple(batch.group.runs))
+        )
+
+    def _called(self, execution_id: str) -> Run | None:
+        """The run of a called child that is a leaf."""
+        found = self._environment.loans.runs.get(execution_id)
+        if found is None and execution_id in self._named:
+            found = self._named[execution_id][0]
+        return found if found is not None and found.batch.group is None else None
+
+    def _cancel_called(self, run: Run, reason: str) -> bool:
+        if run.take(0):
+            self._cancel_call(run, reason)
+            return True
+        ref = run.find(0)
+        if ref is not None:
+            tell(ref, Cancel(reason))
+        return ref is not None
+
+    def _cancel_call(self, run: Run, reason: str) -> None:
+        """Cancel a called child before it starts."""
+        now = self._environment.clock.now()
+        batch = run.batch
+        if run.ledger is not None:
+            run.ledger.cancelled += 1
+        else:
+            self._counts[Phase.PENDING] -= 1
+            self._ended[ExecutionState.CANCELLED] += 1
+        self._publish_cancelled(batch, (0,), reason, now)
+        if batch.call is not None:
+            batch.call.set(cancelled_snapshot(batch.emission, batch.children[0], None, reason, now))
+
+    def _cancel_one(self, group: OpenGroup, batch: Batch, index: int, reason: str) -> None:
+        now = self._environment.clock.now()
+        self._counts[Phase.PENDING] -= 1
+        self._ended[ExecutionState.CANCELLED] += 1
+        self._publish_cancelled(batch, (index,), reason, now)
+        end = cancelled_snapshot(batch.emission, batch.children[index], index, reason, now)
+        tell(group.ref, ChildFinished(index, end, settled=True))
+        self._member_ended(group)

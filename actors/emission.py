@@ -31,6 +31,7 @@ class Emission:
     deadline: float | None = None  # inherited, in the clock's seconds
     own_timeout: float | None = None  # seconds: set where the execution itself fails by it
     until: Callable[[Any], Any] | None = None
+    emitted_at: float | None = None  # when its group was opened
 
 
 def snapshot(

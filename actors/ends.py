@@ -3,25 +3,27 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Sequence
 from typing import Any, TypeAlias
 from weakref import WeakSet
 
-from actors.fan_in import Cancelled
+from actors.fan_in import Cancelled, Completed, Describe
 from actors.messages import JoinReaders, LeaveReaders, ReadEnds
-from actors.protocol_actor import send
+from actors.protocol_actor import request, send
 from actors.system import Future
 from orchestrator.values import Execution
 
 __all__ = ["EndsLog", "EndsReader"]
 
-Entry: TypeAlias = Execution | tuple[int, Cancelled]
+Entry: TypeAlias = Execution | tuple[int, Cancelled] | Completed
+
+_OF_CANCELLED = 2  # fields of the entry of a child that was cancelled in the queue
 
 
 class EndsLog:
     """What has ended so far. Written by the group's turns alone, and only appended to."""
 
-    def __init__(self, make: Callable[[int, Cancelled], Execution], *, keep: bool) -> None:
+    def __init__(self, make: Describe, *, keep: bool) -> None:
         self.keep = keep
         self.entries: list[Entry] = []
         self.closed = False  # no more ends come; set before the group's actor can end
@@ -39,6 +41,21 @@ class EndsLog:
                 reader.queue.append(entry)
         if self._pending:
             self._wake()
+
+    def extend(self, entries: Sequence[Entry]) -> None:
+        """More ends, in their order."""
+        if self.keep:
+            self.entries.extend(entries)
+        else:
+            for reader in self._readers:
+                reader.queue.extend(entries)
+        if self._pending:
+            self._wake()
+
+    @property
+    def awaited(self) -> bool:
+        """Whether a reader waits for the next end."""
+        return bool(self._pending)
 
     def close(self) -> None:
         """That was the last one."""
@@ -69,7 +86,11 @@ class EndsLog:
 
     def execution(self, entry: Entry) -> Execution:
         """The snapshot of an entry."""
-        return entry if isinstance(entry, Execution) else self._make(*entry)
+        if isinstance(entry, Execution):
+            return entry
+        if len(entry) == _OF_CANCELLED:
+            return self._make(*entry)
+        return self._make(entry[0], entry)  # type: ignore[arg-type]  # told by its length
 
 
 class EndsReader:
@@ -102,7 +123,7 @@ class EndsReader:
             answer.set(None)
         else:
             reply: Future[None] = Future()
-            send(self._group, ReadEnds(self, reply))
+            request(self._group, ReadEnds(self, reply))  # answered too if the group ends first
             if self._log.closed and not reply.done():
                 # The group may have ended before it saw the message, and never answer.
                 self._answer(answer)

@@ -6,14 +6,16 @@ import asyncio
 from collections.abc import Callable, Sized
 from typing import TYPE_CHECKING, Any, Protocol
 
-from attrs import define
+from attrs import define, field
 
+from actors.loans import Loans
 from actors.system import ActorSystem, Clock, Dispatcher
 from orchestrator.protocols import FullRuntime
 from orchestrator.values import Execution, ExecutionState
 
 if TYPE_CHECKING:
     from actors.attempt import Attempt
+    from actors.run import Run
 
 __all__ = ["Environment", "Place", "Publisher"]
 
@@ -23,6 +25,14 @@ class Place(Protocol):
 
     def start(self, attempt: Attempt) -> None:
         """Run the attempt's code soon; its actor hears of it by `AttemptEnded`. Never blocks."""
+        ...
+
+    def start_run(self, run: Run) -> None:
+        """Run the code of its children soon, one after another or as tasks. Never blocks.
+
+        Each that completes is reported to its group, anything else to its actor; then, once, the
+        allocator is told `RunOver`.
+        """
         ...
 
     def after_starts(self, function: Callable[[], object]) -> None:
@@ -54,6 +64,9 @@ class Environment:
     publisher: Publisher
     random: Callable[[], float]
     call_on_loop: Callable[[asyncio.AbstractEventLoop, Callable[..., Any]], None]
+    # Children that are handed out at a time; 1: one by one; 0: each is an actor from the start.
+    longest_run: int = 256
+    loans: Loans = field(factory=Loans)
     allocator: Any = None  # the allocator's ref
     runtime: FullRuntime = None  # type: ignore[assignment]  # set by the runtime that makes it
 

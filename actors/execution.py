@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any, assert_never
+from typing import assert_never
 
 from actors.attempt import Attempt
+from actors.ending import EndingActor
 from actors.messages import (
     Admitted,
     AttemptEnded,
@@ -12,15 +13,13 @@ from actors.messages import (
     AttemptTimedOut,
     AwaitUnblock,
     Call,
+    CallOut,
     Cancel,
     CancelExecution,
     ChildEnded,
-    ChildFinished,
-    ChildSettled,
     CodeOver,
     Consumed,
     DeadlinePassed,
-    Decided,
     Emit,
     ExecutionMessage,
     GroupChanged,
@@ -30,11 +29,9 @@ from actors.messages import (
     Release,
     Requeue,
     RetryDue,
-    Settled,
     Start,
     WithdrawUnblock,
 )
-from actors.parent import ParentActor
 from actors.protocol_actor import ask, tell
 from actors.record import Phase
 from actors.retrying import may_retry
@@ -56,7 +53,7 @@ _COMPLETED = ExecutionState.COMPLETED
 _FAILED = ExecutionState.FAILED
 
 
-class ExecutionActor(ParentActor):
+class ExecutionActor(EndingActor):
     """Owns one execution: its state, attempts, pending output and cancellation.
 
     It is *decided* once, with the snapshot that everyone is told. It has *settled* when its code
@@ -85,6 +82,8 @@ class ExecutionActor(ParentActor):
                 self._on_group_changed(message)
             case ChildEnded():
                 self._on_child_ended(message)
+            case CallOut():
+                self._on_call_out(message)
             case Emit():
                 self._on_emit(message)
             case Admitted():
@@ -152,6 +151,7 @@ class ExecutionActor(ParentActor):
         attempt.context = ExecutionContext(
             None, emission.process, emission.entries, self._deadline, scope=attempt
         )
+        attempt.origin = (emission, self._given)
         if self._scope is None:
             environment.place.start(attempt)
         else:
@@ -197,12 +197,6 @@ class ExecutionActor(ParentActor):
             if self._below is not None:
                 self._below.cancel_calls("its parent's code has returned")
             self._proceed()
-
-    def _mark_code_over(self, attempt: Attempt) -> None:
-        self._code_over = True
-        if attempt.started_at is not None:
-            self._started_at = attempt.started_at
-        attempt.end()
 
     def _fail_attempt(self, failure: AttemptEnded) -> None:
         """The attempt has failed: end what is below it, then go on to the next or to the end."""
@@ -354,96 +348,3 @@ class ExecutionActor(ParentActor):
         else:
             self._stop_code()
             self._decide(_FAILED, error=error)
-
-    def _stop_code(self) -> None:
-        """See that the code does not start, or is told to end; and end what is below."""
-        attempt = self._attempt
-        if attempt is not None and not self._code_over:
-            if attempt.take():
-                self._mark_code_over(attempt)  # the worker will not run it
-                self._attempts -= 1  # so it was none
-            else:
-                attempt.cancel()
-        self._end_below("its parent has ended")
-
-    def _decide_failed(self) -> None:
-        failure = self._failure
-        assert failure is not None  # noqa: S101 - what brought us here
-        self._decide(_FAILED, error=failure.error, traceback=failure.traceback)
-
-    def _decide(  # noqa: C901 - all that an end means, in its order
-        self,
-        state: ExecutionState,
-        *,
-        output: Any = None,
-        error: Exception | None = None,
-        traceback: Any = None,
-    ) -> None:
-        """Decide it, once, and tell everyone."""
-        environment = self._environment
-        now = environment.clock.now()
-        final = self._final = self._snapshot(
-            state,
-            output=output,
-            error=error,
-            started_at=self._last_started_at if self._started_at is None else self._started_at,
-            completed_at=now,
-        )
-        if error is not None:
-            object.__setattr__(final, "_traceback", traceback or error.__traceback__)
-        if self._timer is not None:
-            self._cancel_timer()
-        if self._deadline_timer is not None:
-            self._deadline_timer.cancel()
-        if environment.publisher.active:
-            self._publish_end(final, now)
-        self._state = state
-        if self._below is not None:
-            self._below.forget_groups()
-        self._told_settled = settled = self._is_settled()
-        emission = self._emission
-        if emission.group is not None:
-            tell(emission.group, ChildFinished(self._index or 0, final, settled))
-        elif emission.parent is not None:
-            tell(emission.parent, ChildEnded(self._given.id, settled))
-        if settled:
-            self._settle()
-        elif not self._code_over:
-            tell(environment.allocator, Decided(self._given.id))
-        else:
-            self._tell_code_over()
-        if self._pending is not None:
-            self._unblock()
-        if self._reply is not None:
-            self._reply.set(final)
-
-    def _is_settled(self) -> bool:
-        return (
-            self._code_over
-            and (self._pending is None or not self._pending.merging)
-            and (self._below is None or self._below.all_settled)
-        )
-
-    def _try_settle(self) -> None:
-        if self._final is None or self.actor_stopped.is_set() or not self._is_settled():
-            return
-        if not self._told_settled:
-            self._told_settled = True
-            emission = self._emission
-            if emission.group is not None:
-                tell(emission.group, ChildSettled())
-            elif emission.parent is not None:
-                tell(emission.parent, ChildEnded(self._given.id, settled=True))
-        self._settle()
-
-    def _settle(self) -> None:
-        self._attempt = self._below = self._pending = None  # they hold this actor
-        tell(self._environment.allocator, Settled(self._given.id, self._state))
-        if self._over is not None:
-            self._over.set(None)
-        self.finish()
-
-    def _cancel_timer(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None

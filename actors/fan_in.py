@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any, overload
+from typing import Any, TypeAlias, overload
 
 from attrs import frozen
 
@@ -26,7 +26,7 @@ from orchestrator.values import (
     GroupResult,
 )
 
-__all__ = ["FanIn", "Snapshots"]
+__all__ = ["Cancelled", "Completed", "Describe", "End", "FanIn", "Snapshots"]
 
 _KEPT_FAILURES = 100  # of a keep=False group, whose error must stay small too
 
@@ -39,12 +39,31 @@ class Cancelled:
     at: float
 
 
+# A leaf's success: its index, its output, and when it started and completed. A plain tuple, as
+# there is one for every child (see benchmarks/fan_out.py).
+Completed: TypeAlias = tuple[int, Any, float, float]
+
+End: TypeAlias = Execution | Completed | Cancelled
+Describe: TypeAlias = Callable[[int, Cancelled | Completed | None], Execution]
+
+
+def _output(end: End | None) -> Any:
+    """What did arrive; ``None`` where nothing did."""
+    if end.__class__ is tuple:
+        return end[1]
+    return end.output if isinstance(end, Execution) else None
+
+
+def _succeeded(end: End | None) -> bool:
+    return end.__class__ is tuple or (
+        isinstance(end, Execution) and end.state is ExecutionState.COMPLETED
+    )
+
+
 class Snapshots(Sequence[Execution]):
     """Every child's last snapshot by emission, made when someone looks; never changes."""
 
-    def __init__(
-        self, ends: list[Execution | Cancelled | None], make: Callable[[int, Any], Execution]
-    ) -> None:
+    def __init__(self, ends: list[End | None], make: Describe) -> None:
         self._ends = ends
         self._make = make
 
@@ -103,8 +122,8 @@ class FanIn:
         group_id: For its errors.
         policy: When it decides and what it keeps.
         expected: How many children there are; ``None`` while a lazy source still adds some.
-        describe: Makes the snapshot of a child that has not ended, or was cancelled in the
-            queue; given its index and the `Cancelled` or ``None``.
+        describe: Makes the snapshot of a child that has not ended, was cancelled in the queue or
+            completed as a leaf; given its index and the `Cancelled`, `Completed` or ``None``.
     """
 
     def __init__(
@@ -112,7 +131,7 @@ class FanIn:
         group_id: str,
         policy: GroupPolicy,
         expected: int | None,
-        describe: Callable[[int, Cancelled | None], Execution],
+        describe: Describe,
     ) -> None:
         self.group_id = group_id
         self.policy = policy
@@ -123,7 +142,7 @@ class FanIn:
         self._succeeded = 0
         self._failed = 0
         # By index, the end that was kept. Of a keep=False group only who is still out is known.
-        self._ends: list[Execution | Cancelled | None] = []
+        self._ends: list[End | None] = []
         if policy.keep:
             self._ends.extend([None] * self._emitted)
         self._out: set[int] = set() if policy.keep else set(range(self._emitted))
@@ -173,7 +192,7 @@ class FanIn:
         self._sealed = True
         return self._settle(None)
 
-    def record(self, index: int, end: Execution) -> GroupResult | None:
+    def record(self, index: int, end: Execution | Completed) -> GroupResult | None:
         """A child has ended; the decision, if this makes one. A second report changes nothing."""
         if not self.is_out(index):
             return None
@@ -181,13 +200,29 @@ class FanIn:
             self._ends[index] = end
         else:
             self._out.discard(index)
-        if end.state is ExecutionState.COMPLETED:
+        if not isinstance(end, Execution) or end.state is ExecutionState.COMPLETED:
             self._succeeded += 1
         else:
             self._failed += 1
             if not self.decided:
                 self._note_failure(index, end)
         return self._settle(end)
+
+    @property
+    def one_by_one(self) -> bool:
+        """Whether a success may decide while others are out."""
+        return not self.decided and self.policy.mode not in (AwaitMode.ALL, AwaitMode.ANY_ERROR)
+
+    def record_all(self, completed: Iterable[Completed]) -> GroupResult | None:
+        """The same for many leaves that are out; not where they have to be taken *one_by_one*."""
+        ends, keep = self._ends, self.policy.keep
+        for end in completed:
+            if keep:
+                ends[end[0]] = end
+            else:
+                self._out.discard(end[0])
+            self._succeeded += 1
+        return self._settle(None)
 
     def record_cancelled(self, indexes: Iterable[int], cancelled: Cancelled) -> list[int]:
         """Children were cancelled before they started, of a group that is decided; the new ones."""
@@ -233,7 +268,7 @@ class FanIn:
 
     # The rules of the five modes
 
-    def _settle(self, end: Execution | None) -> GroupResult | None:
+    def _settle(self, end: Execution | Completed | None) -> GroupResult | None:
         if self.decided:
             return None
         match self.policy.mode:
@@ -257,16 +292,16 @@ class FanIn:
             )
         return self._decide(self._arrived())
 
-    def _settle_first(self, end: Execution | None) -> GroupResult | None:
+    def _settle_first(self, end: Execution | Completed | None) -> GroupResult | None:
         if end is None:
             return self._decide([]) if self._tally.all_ended else None
         if self._failed:
             return self._decide_failed(f"the first child of group {self.group_id!r} to end failed")
-        return self._decide([end.output] if self.policy.keep else [])
+        return self._decide([_output(end)] if self.policy.keep else [])
 
-    def _settle_any(self, end: Execution | None) -> GroupResult | None:
+    def _settle_any(self, end: Execution | Completed | None) -> GroupResult | None:
         if end is not None and self._succeeded:
-            return self._decide([end.output] if self.policy.keep else [])
+            return self._decide([_output(end)] if self.policy.keep else [])
         if not self._tally.all_ended:
             return None
         if not self._emitted:
@@ -281,13 +316,7 @@ class FanIn:
     def _settle_quorum(self) -> GroupResult | None:
         quorum = self.policy.quorum or 0
         if self._succeeded >= quorum and (quorum or self._sealed):
-            return self._decide(
-                [
-                    end.output
-                    for end in self._ends
-                    if isinstance(end, Execution) and end.state is ExecutionState.COMPLETED
-                ]
-            )
+            return self._decide([_output(end) for end in self._ends if _succeeded(end)])
         if not self._sealed or self._emitted - self._failed >= quorum:
             return None
         if not self._emitted:
@@ -318,7 +347,7 @@ class FanIn:
 
     def _arrived(self) -> list[Any]:
         """By emission, the outputs that did arrive; ``None`` where nothing did."""
-        return [end.output if isinstance(end, Execution) else None for end in self._ends]
+        return [end[1] if end.__class__ is tuple else _output(end) for end in self._ends]
 
     def _note_failure(self, index: int, end: Execution) -> None:
         error = end.error

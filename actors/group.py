@@ -9,10 +9,11 @@ from typing import Any, assert_never
 import attrs
 from attrs import frozen
 
+from actors.batch import Reports
 from actors.emission import Emission, cancelled_snapshot, snapshot
 from actors.ends import EndsLog
 from actors.environment import Environment
-from actors.fan_in import Cancelled, FanIn
+from actors.fan_in import Cancelled, Completed, FanIn
 from actors.messages import (
     AddChild,
     CancelGroup,
@@ -30,6 +31,7 @@ from actors.messages import (
     JoinReaders,
     LeaveReaders,
     ReadEnds,
+    Reported,
     Seal,
     SourceClosed,
     SubmitGroup,
@@ -52,20 +54,24 @@ class OpenedGroup:
     emission: Emission  # for its children: it names the group
     decided: Future[GroupResult]
     log: EndsLog
+    reports: Reports
 
 
 def open_group(message: SubmitGroup, environment: Environment) -> OpenedGroup:
     """Make the actor of an emit's group, and what the world is shown of it."""
-    emission, policy = message.emission, message.policy
+    policy = message.policy
+    emission = attrs.evolve(message.emission, emitted_at=environment.clock.now())
     drawn: list[Execution] | None = [] if message.lazy and policy.keep else None
     children = message.children if drawn is None else drawn
     # What makes snapshots later must not keep the actors alive.
     plain = attrs.evolve(emission, group=None, parent=None)
-    describe = functools.partial(_describe, plain, children, cancel_rest=policy.cancel_rest)
+    made: dict[int, Execution] = {}
+    describe = functools.partial(_describe, plain, children, made, cancel_rest=policy.cancel_rest)
     expected = None if message.lazy else len(message.children)
     fan_in = FanIn(emission.group_id or "", policy, expected, describe)
     log = EndsLog(describe, keep=policy.keep)
     decided: Future[GroupResult] = Future()
+    reports = Reports(each=fan_in.one_by_one)
     ref = environment.system.spawn(
         CorrelationGroupActor,
         environment,
@@ -76,8 +82,9 @@ def open_group(message: SubmitGroup, environment: Environment) -> OpenedGroup:
         drawn,
         message.deadline,
         decided,
+        reports,
     )
-    return OpenedGroup(ref, attrs.evolve(emission, group=ref), decided, log)
+    return OpenedGroup(ref, attrs.evolve(emission, group=ref), decided, log, reports)
 
 
 class CorrelationGroupActor(ProtocolActor):
@@ -95,6 +102,7 @@ class CorrelationGroupActor(ProtocolActor):
         drawn: The list to keep the lazy source's children in, if there is one to keep.
         deadline: In the clock's seconds.
         decided: Resolved with the result, once.
+        reports: Where leaves report.
     """
 
     def __init__(
@@ -107,6 +115,7 @@ class CorrelationGroupActor(ProtocolActor):
         drawn: list[Execution] | None,
         deadline: float | None,
         decided: Future[GroupResult],
+        reports: Reports | None = None,
     ) -> None:
         super().__init__()
         self._environment = environment
@@ -124,6 +133,8 @@ class CorrelationGroupActor(ProtocolActor):
         self._timer: Any = None
         self._told: tuple[bool, bool] | None = None  # what the parent knows: ended, settled
         self._forgotten = False
+        self._reports = reports or Reports(each=fan_in.one_by_one)
+        self._reports.group = self.actor_ref
 
     def on_start(self) -> None:
         """Set the deadline; decide an empty group."""
@@ -137,9 +148,13 @@ class CorrelationGroupActor(ProtocolActor):
 
     def on_receive(self, message: GroupMessage) -> None:  # noqa: C901, PLR0912 - an index
         """The group's protocol."""
+        if self._reports.ends:
+            self.take_in_reports()  # they came before
         match message:
             case ChildFinished():
                 self._on_child_finished(message)
+            case Reported():
+                pass
             case ChildSettled():
                 self._unsettled -= 1
             case ChildrenCancelled():
@@ -167,13 +182,50 @@ class CorrelationGroupActor(ProtocolActor):
                 self._forgotten = True
             case _:
                 assert_never(message)
+        self._watch_reports()
         if self._fan_in.decided:
             self._progress()
+
+    @property
+    def reports(self) -> Reports:
+        """Where its leaves report."""
+        return self._reports
 
     @property
     def result(self) -> GroupResult | None:
         """What it has decided, once it has; for whoever watches its turns."""
         return self._fan_in.result
+
+    # Leaves
+
+    def take_in_reports(self) -> None:
+        """Take in what leaves have come to; the first thing in each turn."""
+        ends = self._reports.ends
+        fan_in, log = self._fan_in, self._log
+        came: list[Completed] = []
+        while ends:
+            end = ends.popleft()
+            if not fan_in.is_out(end[0]):
+                continue
+            if fan_in.one_by_one:
+                log.append(end)
+                self._decide(fan_in.record(end[0], end))
+            else:
+                came.append(end)
+        if came:
+            log.extend(came)
+            self._decide(fan_in.record_all(came))
+        if self._draws:
+            self._draw()
+
+    def _watch_reports(self) -> None:
+        """Be told of each end where that may matter to somebody."""
+        reports = self._reports
+        each = self._fan_in.one_by_one or self._log.awaited or bool(self._draws)
+        if each != reports.each:
+            reports.each = each
+            if each and reports.ends:  # whoever added them may have looked before
+                self.take_in_reports()
 
     def _on_child_finished(self, message: ChildFinished) -> None:
         if not self._fan_in.is_out(message.index):
@@ -267,15 +319,34 @@ def _why(result: GroupResult) -> str:
 def _describe(
     emission: Emission,
     children: Sequence[Execution],
+    made: dict[int, Execution],
     index: int,
-    cancelled: Cancelled | None,
+    end: Cancelled | Completed | None,
     *,
     cancel_rest: bool,
 ) -> Execution:
-    """The snapshot of a child that was cancelled in the queue, or had not ended at the decision."""
+    """The snapshot of a child that completed as a leaf, was cancelled in the queue, or is out."""
     given = children[index]
-    if cancelled is not None:
-        return cancelled_snapshot(emission, given, index, cancelled.reason, cancelled.at)
+    if isinstance(end, tuple):
+        known = made.get(index)
+        return known or made.setdefault(index, _completed(emission, given, end))
+    if end is not None:
+        return cancelled_snapshot(emission, given, index, end.reason, end.at)
     if cancel_rest:
         return cancelled_snapshot(emission, given, index, "its group decided without it", None)
     return snapshot(emission, given, index, ExecutionState.RUNNING)
+
+
+def _completed(emission: Emission, given: Execution, end: Completed) -> Execution:
+    index, output, started_at, completed_at = end
+    return snapshot(
+        emission,
+        given,
+        index,
+        ExecutionState.COMPLETED,
+        output=output,
+        attempts=1,
+        scheduled_at=emission.emitted_at,
+        started_at=started_at,
+        completed_at=completed_at,
+    )

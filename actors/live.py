@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from attrs import define, field
 
@@ -14,10 +13,13 @@ from actors.ends import EndsLog
 from actors.ready import Queued
 from actors.system import Future
 from actors.waits import GroupNode
-from orchestrator.registry import Action
-from orchestrator.values import Execution, GroupResult
+from orchestrator.values import GroupResult
 
-__all__ = ["Batch", "GroupEntry", "Live", "OpenGroup", "Phase"]
+if TYPE_CHECKING:
+    from actors.loans import Ledger
+    from actors.run import Run
+
+__all__ = ["GroupEntry", "Live", "OpenGroup", "Phase"]
 
 
 class Phase(enum.IntEnum):
@@ -46,18 +48,8 @@ class Live(Slots):
     queued: Queued | None = None
     rate_reserved: bool = False
     waits: int = 0
+    ledger: Ledger | None = None  # of children in its place
     main_wait: Any = None  # the wait of its own thread or task, to be refused
-
-
-@define(eq=False)
-class Batch:
-    """Children of one emit and one kind that have no actors yet."""
-
-    emission: Emission
-    children: Sequence[Execution]
-    action: Action
-    scheduled_at: float
-    ids: dict[str, int] | None = field(default=None)  # made when somebody cancels by id
 
 
 @define(eq=False)
@@ -68,6 +60,8 @@ class OpenGroup:
     node: GroupNode
     queued: list[Queued] = field(factory=list)  # of batches
     live: dict[str, Live] = field(factory=dict)
+    block: str = ""  # what the ids of a template's children begin with
+    runs: dict[Run, None] = field(factory=dict)  # of batches too
 
 
 @define(eq=False)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from attrs import frozen
 
 from actors.emission import Emission
+from actors.loans import Ledger
 from actors.system import Future
 from orchestrator.protocols import Subject
 from orchestrator.registry import Action
@@ -21,7 +22,8 @@ from orchestrator.values import Execution, ExecutionState, GroupPolicy, GroupRes
 if TYPE_CHECKING:
     from actors.attempt import Attempt
     from actors.ends import EndsReader
-    from actors.wait import Wait
+    from actors.run import Run
+    from actors.wait import CallWait, Wait
 
 Ref: TypeAlias = Any  # a PooledActorRef; Any, since its class is generic in the actor
 
@@ -61,6 +63,49 @@ class SubmitOne:
     reply: Future[Execution]  # its end; an error where it was refused
     scope: Future[Attempt] | None = None  # the caller's own code is the attempt
     settled: Future[None] | None = None  # resolved when all of it is over
+
+
+@frozen(eq=False)
+class SubmitCall:
+    """Start a called child, for which its caller's own code waits. Caller -> allocator.
+
+    It is `WaitBegan` at once. *wait* is told the child's end, or an error where it was refused.
+    """
+
+    emission: Emission
+    child: Execution
+    action: Action
+    wait: CallWait
+
+    @property
+    def reply(self) -> Any:
+        """The wait: it takes an error as a future would."""
+        return self.wait
+
+
+@frozen(eq=False)
+class Lending:
+    """Code is about to call children in its own place. Caller -> allocator, once per attempt."""
+
+    execution_id: str
+    ledger: Ledger
+
+
+@frozen(eq=False)
+class RunOver:
+    """All children of a run have ended or are actors. Worker or loop -> allocator."""
+
+    run: Run
+
+
+@frozen(eq=False)
+class Promoted:
+    """A child of a run is an actor from now on. Whoever asks for it -> allocator; once counts."""
+
+    run: Run
+    index: int
+    ref: Ref
+    returned: Sequence[int]  # children that the worker gives back, as its code may wait
 
 
 @frozen(eq=False)
@@ -212,6 +257,10 @@ AllocatorMessage: TypeAlias = (
     SubmitGroup
     | SubmitMore
     | SubmitOne
+    | SubmitCall
+    | Lending
+    | RunOver
+    | Promoted
     | Requeue
     | CodeOver
     | Decided
@@ -299,6 +348,13 @@ class Call:
     action: Action
     variables: Any
     reply: Future[Execution]
+
+
+@frozen(eq=False)
+class CallOut:
+    """A called child is an actor, and will tell of its end. Child -> parent, at most once."""
+
+    child_id: str
 
 
 @frozen(eq=False)
@@ -398,6 +454,7 @@ ExecutionMessage: TypeAlias = (
     | Admitted
     | Refused
     | Call
+    | CallOut
     | ChildEnded
     | GroupChanged
     | AwaitUnblock
@@ -427,6 +484,11 @@ class ChildFinished:
     index: int  # place in the emission, not of arrival
     child: Execution  # its last snapshot
     settled: bool
+
+
+@frozen(eq=False)
+class Reported:
+    """There are ends of leaves to take in. Worker -> group, for each run and where it matters."""
 
 
 @frozen(eq=False)
@@ -512,6 +574,7 @@ class Forget:
 
 GroupMessage: TypeAlias = (
     ChildFinished
+    | Reported
     | ChildSettled
     | ChildrenCancelled
     | GroupDeadlinePassed

@@ -9,6 +9,7 @@ from actors.failures import attempt_over
 from actors.messages import (
     Admitted,
     Call,
+    CallOut,
     CancelGroup,
     ChildEnded,
     Emit,
@@ -119,6 +120,16 @@ class ParentActor(ExecutionRecord):
             self._enter(_RUNNING, self._environment.clock.now())
         self._unblock()
         self._proceed()
+
+    def _on_call_out(self, message: CallOut) -> None:
+        """A child that the code has called is to be waited for."""
+        attempt = self._attempt
+        if self._below is None and attempt is not None:
+            self._below = Below(self._environment, attempt, self._emission, self._given)
+        if self._below is not None:
+            self._below.call_out(message.child_id)
+            if self._final is not None or self._phase is Phase.FAILING:
+                self._below.cancel_calls("its parent has ended")
 
     def _on_child_ended(self, message: ChildEnded) -> None:
         below = self._below

@@ -45,12 +45,35 @@ class Queued:
         rest = self.indexes[self.taken :]
         return [index for index in rest if index not in self.dropped] if self.dropped else rest
 
+    def has(self, index: int) -> bool:
+        """Whether *index* is left."""
+        if self.dropped and index in self.dropped:
+            return False
+        return index in self.indexes[self.taken :]
+
     def take(self) -> int:
         """Take the next index."""
         index = self.indexes[self.taken]
         self.taken += 1
         self._settle()
         return index
+
+    def take_many(self, most: int) -> Sequence[int]:
+        """Take up to *most* of the next indexes, one at least."""
+        if self.dropped:
+            some: list[int] = []
+            while len(some) < most and not self.empty:
+                some.append(self.take())
+            return some
+        taken = self.indexes[self.taken : self.taken + most]
+        self.taken += len(taken)
+        self.empty = self.taken >= len(self.indexes)
+        return taken
+
+    @property
+    def size(self) -> int:
+        """How many are left, at most."""
+        return len(self.indexes) - self.taken
 
     def drop(self, index: int) -> None:
         """Never take *index*."""
@@ -98,12 +121,16 @@ class Turns:
         self._last.pop(process_id, None)
 
 
+# Depth, order of arrival, and a number of its own: what is given back keeps its place.
+_Entry: TypeAlias = tuple[int, int, int, Queued]
+
+
 class _Level:
     """The queued work of one priority."""
 
     def __init__(self) -> None:
         self.roots: deque[Queued] = deque()
-        self.lanes: dict[str, list[tuple[int, int, Queued]]] = {}  # process: deepest first
+        self.lanes: dict[str, list[_Entry]] = {}  # process: deepest first
         self.order: list[tuple[int, str]] = []  # heap of (turn, process); a turn may be stale
 
 
@@ -116,6 +143,7 @@ class ReadyQueue:
         self._priorities: list[int] = []  # negated, ascending
         self._pushed = 0  # since it was last cleared of cancelled work
         self._kept = 0  # of it, by that clearing
+        self._ticks = 0
 
     def push(self, item: Queued) -> None:
         """Queue *item*."""
@@ -133,7 +161,8 @@ class ReadyQueue:
         if lane is None:
             lane = level.lanes[item.process_id] = []
             heapq.heappush(level.order, (self._turns.of(item.process_id), item.process_id))
-        heapq.heappush(lane, (-item.depth, item.seq, item))
+        self._ticks += 1
+        heapq.heappush(lane, (-item.depth, item.seq, self._ticks, item))
 
     def _clear_out(self) -> None:
         """Drop what was cancelled and has not come to the head: nothing may start for long."""
@@ -142,7 +171,7 @@ class ReadyQueue:
             level.roots = deque(item for item in level.roots if not item.empty)
             self._kept += len(level.roots)
             for process_id, lane in tuple(level.lanes.items()):
-                lane[:] = [entry for entry in lane if not entry[2].empty]
+                lane[:] = [entry for entry in lane if not entry[3].empty]
                 heapq.heapify(lane)
                 self._kept += len(lane)
                 if not lane:
@@ -162,7 +191,7 @@ class ReadyQueue:
             level = self._levels[-negated]
             found = self._next_lane(level)
             if found is not None:
-                turn, (depth, seq, item) = found
+                turn, (depth, seq, _tick, item) = found
                 return (negated, 0, turn, depth, seq), item
             while level.roots:
                 item = level.roots[0]
@@ -173,12 +202,20 @@ class ReadyQueue:
             self._priorities.pop(0)
         return None
 
-    def _next_lane(self, level: _Level) -> tuple[int, tuple[int, int, Queued]] | None:
+    def has_rivals(self, item: Queued) -> bool:
+        """Whether anything that is queued here would take turns with *item*, which is the head."""
+        level = self._levels[item.priority]
+        return any(
+            process_id != item.process_id and any(not entry[3].empty for entry in lane)
+            for process_id, lane in level.lanes.items()
+        )
+
+    def _next_lane(self, level: _Level) -> tuple[int, _Entry] | None:
         order = level.order
         while order:
             turn, process_id = order[0]
             lane = level.lanes[process_id]
-            while lane and lane[0][2].empty:
+            while lane and lane[0][3].empty:
                 heapq.heappop(lane)
             if not lane:
                 heapq.heappop(order)

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from actors.attempt import Attempt
     from actors.below import Below
     from actors.resume import PendingOutput
+    from actors.run import LeafAttempt
 
 __all__ = ["ExecutionRecord", "Phase"]
 
@@ -50,6 +51,7 @@ class ExecutionRecord(ProtocolActor):
         scope: Resolved with the attempt, where the caller's own code is the attempt.
         over: Resolved when it has settled.
         admitted: Its slots are taken: it starts at once, without a `Start`.
+        running: Its first attempt, whose code runs: it was a leaf until now.
     """
 
     # Class attributes stand for what has not happened yet: most executions need few of them.
@@ -85,6 +87,7 @@ class ExecutionRecord(ProtocolActor):
         over: Future[None] | None = None,
         *,
         admitted: bool = False,
+        running: LeafAttempt | None = None,
     ) -> None:
         super().__init__()
         self._environment = environment
@@ -98,6 +101,15 @@ class ExecutionRecord(ProtocolActor):
         self._scope = scope
         self._over = over
         self._deadline = emission.deadline
+        if running is not None:
+            self._attempt = running
+            self._attempts = running.number
+            self._phase = Phase.CODE
+            self._code_over = False
+            self._has_slots = True
+            self._started_at = running.started_at
+            if running.told_running:
+                self._state = _RUNNING
         if emission.own_timeout is not None:
             own = environment.clock.now() + emission.own_timeout
             self._deadline = own if self._deadline is None else min(own, self._deadline)

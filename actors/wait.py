@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from pykka import ActorDeadError
+
+from actors.failures import attempt_over
 
 if TYPE_CHECKING:
     from actors.admission import Returning
     from actors.attempt import Attempt
+    from actors.fan_in import Completed
+    from actors.loans import Ledger
     from orchestrator.errors import DeadlockError
+    from orchestrator.values import Execution
 
-__all__ = ["Wait"]
+__all__ = ["CallWait", "Wait"]
 
 
 class Wait:
@@ -20,7 +27,17 @@ class Wait:
     waiter, who only reads them. `returning` is the allocator's own.
     """
 
-    __slots__ = ("attempt", "granted", "main", "refused", "returning", "wake", "worker_only")
+    __slots__ = (
+        "attempt",
+        "begun",
+        "granted",
+        "is_over",
+        "main",
+        "refused",
+        "returning",
+        "wake",
+        "worker_only",
+    )
 
     def __init__(
         self,
@@ -35,6 +52,8 @@ class Wait:
         self.main = main  # the attempt's own thread or task: its slots are free meanwhile
         self.worker_only = worker_only  # the user's own wait keeps the action slot
         self.granted = False
+        self.begun = True  # the allocator's own: it has been counted
+        self.is_over = False  # the allocator's own: its end has been counted
         self.refused: DeadlockError | None = None
         self.returning: Returning | None = None
 
@@ -46,4 +65,65 @@ class Wait:
     def refuse(self, error: DeadlockError) -> None:
         """The wait could never end."""
         self.refused = error
+        self.wake()
+
+
+class CallWait(Wait):
+    """The wait of a caller's own code for the child that it has called.
+
+    The child's end is in it, and the worker that ran a leaf has it granted with the same message
+    that ends the run: the caller sends none (see benchmarks/fan_out.py).
+    """
+
+    __slots__ = ("can_expire", "ended", "error", "ledger")
+
+    def __init__(self, attempt: Attempt, wake: Callable[[], object], *, can_expire: bool) -> None:
+        self.attempt = attempt  # and not by super's: there is one for every call
+        self.wake = wake
+        self.main = True
+        self.worker_only = self.begun = self.granted = self.is_over = False
+        self.refused = None
+        self.returning = None
+        self.can_expire = can_expire  # it has a timeout
+        self.ended: Execution | tuple[Any] | None = None
+        self.error: BaseException | None = None  # it was refused
+        self.ledger: Ledger | None = None  # where the child runs in the caller's place
+
+    @property
+    def answered(self) -> bool:
+        """Whether the child has ended, or was refused."""
+        return self.ended is not None or self.error is not None
+
+    # As a group's reports, for a leaf
+
+    def add(self, end: Completed) -> None:
+        """The child has completed as a leaf.
+
+        Unless it ran in the caller's place, the end of its run wakes the caller.
+        """
+        self.ended = (end[1],)
+        if self.ledger is not None:
+            self.ledger.completed += 1
+            self.wake()
+
+    def tell(self) -> None:
+        """Nothing: the caller is woken by its grant."""
+
+    # As a reply, for an actor
+
+    def set(self, ended: Execution) -> None:
+        """The child has ended, whichever way."""
+        self.ended = ended
+        self.wake()
+
+    def set_exception(self, exc_info: Any) -> None:
+        """Nobody was there to start the child, or failed to."""
+        if exc_info[0] is ActorDeadError:
+            self.set_error(attempt_over(self.attempt.execution_id))
+        else:
+            self.set_error(exc_info[1])
+
+    def set_error(self, error: BaseException) -> None:
+        """The child was refused."""
+        self.error = error
         self.wake()

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from actors.admission import Returning
-from actors.allocator_record import AllocatorRecord
 from actors.live import Live, OpenGroup, Phase
 from actors.messages import WaitBegan, WaitEnded, WaitHurried
+from actors.run_keeper import RunKeeper
+from actors.wait import CallWait, Wait
 from actors.waits import Target
 from orchestrator.errors import DeadlockError
 from orchestrator.protocols import Subject
@@ -15,7 +16,7 @@ from orchestrator.protocols import Subject
 __all__ = ["WaitKeeper"]
 
 
-class WaitKeeper(AllocatorRecord):
+class WaitKeeper(RunKeeper):
     """Frees the slots of code that waits, gives them back, and refuses waits without an end."""
 
     def _on_wait_began(self, message: WaitBegan) -> None:
@@ -82,8 +83,41 @@ class WaitKeeper(AllocatorRecord):
                 return True
         return False
 
+    def _begin_call_wait(self, live: Live, wait: CallWait) -> None:
+        """As `WaitBegan`; what is called can't be in a cycle before it is an actor and waits."""
+        wait.begun = True
+        live.waits += 1
+        if live.waits > 1:
+            self._graph.unblock(live.execution_id)  # several waits at once are no edges
+        live.main_wait = wait
+        self._admission.free(live)
+        if live.phase is Phase.RUNNING:
+            self._count(live, Phase.WAITING)
+
+    def _note_blocked(self, wait: CallWait, child_id: str) -> None:
+        live = self._live.get(wait.attempt.execution_id)
+        if (
+            live is None
+            or live.main_wait is not wait
+            or live.waits > 1
+            or live.can_expire
+            or wait.can_expire
+        ):
+            return
+        cycle = self._graph.block(live.execution_id, Target(executions=(child_id,)))
+        if cycle is not None:
+            wait.refuse(DeadlockError(cycle))
+
     def _on_wait_ended(self, message: WaitEnded) -> None:
-        wait = message.wait
+        self._end_wait(message.wait)
+
+    def _end_wait(self, wait: Wait) -> None:
+        if wait.is_over:
+            return
+        wait.is_over = True
+        if not wait.begun:  # its child has just become an actor, and the message is on its way
+            wait.grant()
+            return
         live = self._live.get(wait.attempt.execution_id)
         if live is None:
             wait.grant()
@@ -101,6 +135,8 @@ class WaitKeeper(AllocatorRecord):
             wait.grant()
         elif self._admission.comes_back(wait.returning):
             wait.grant()
+        else:
+            self._recall_all()
 
     def _on_wait_hurried(self, message: WaitHurried) -> None:
         wait = message.wait

@@ -151,6 +151,16 @@ class _Adapter:
     async def wait_async(self, future: Future[T], timeout: float | None, subject: Subject) -> T:
         return await wait_for_async(future, timeout, subject)
 
+    def call(self, child: Execution, timeout: float | None) -> Execution | tuple[Any]:
+        return self.wait(self._schedule(child), timeout, Subject("execution", child.id))
+
+    async def call_async(self, child: Execution, timeout: float | None) -> Execution | tuple[Any]:
+        future = self._schedule(child)
+        return await self.wait_async(future, timeout, Subject("execution", child.id))
+
+    def _schedule(self, child: Execution) -> Future[Execution]:
+        return self._runtime.schedule_execution(child)
+
     def sleep(self, seconds: float) -> None:
         threading.Event().wait(min(seconds, threading.TIMEOUT_MAX))
 

@@ -97,10 +97,8 @@ class AsyncOrchestrator:
         core = self._core
         core.check_child(child)
         with core.speaking():
-            future = core.runtime.schedule_execution(child)
-            subject = Subject("execution", child.id)
             try:
-                ended = await core.runtime.wait_async(future, seconds, subject)
+                ended = await core.runtime.call_async(child, seconds)
             except BaseException as error:
                 core.give_up(child, error)
                 raise

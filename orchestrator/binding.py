@@ -13,7 +13,7 @@ import functools
 import inspect
 import types
 import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import attrs
@@ -108,6 +108,20 @@ class Binder:
             self._free.bind(*args, **kwargs)
         except TypeError as error:
             raise self._misfit(given, str(error)) from None
+
+    def check_each(self, inputs: Iterable[Any]) -> None:
+        """`check` each of *inputs*, which are mostly alike."""
+        if self._simple and self._one_fits:
+            for given in inputs:
+                if given.__class__ not in _NO_MAPPINGS:
+                    self.check(given)
+        else:
+            for given in inputs:
+                self.check(given)
+
+    def direct(self, given: Any) -> bool:
+        """Whether the call is ``function(given)`` and nothing more."""
+        return self._plain and given.__class__ in _NO_MAPPINGS
 
     def _spread(self, given: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
         if given is None:

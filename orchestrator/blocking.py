@@ -183,9 +183,8 @@ class Orchestrator:
         core = self._core
         core.check_child(child)
         with core.speaking():
-            future = core.runtime.schedule_execution(child)
             try:
-                ended = core.runtime.wait(future, seconds, Subject("execution", child.id))
+                ended = core.runtime.call(child, seconds)
             except BaseException as error:
                 core.give_up(child, error)
                 raise

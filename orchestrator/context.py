@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from contextvars import ContextVar, Token
+from contextvars import ContextVar
 from typing import Any, Protocol
 
 from orchestrator.errors import MissingExecutionError
@@ -26,6 +26,11 @@ ORCHESTRATOR_CONTEXT_KEY = "fluxor.orchestrator"
 
 class ExecutionScope(Protocol):
     """The attempt (or scope) that a context belongs to, as its runtime sees it."""
+
+    @property
+    def context(self) -> ExecutionContext:
+        """Its context."""
+        ...
 
     @property
     def cancelled(self) -> bool:
@@ -136,7 +141,10 @@ class ExecutionContext(Mapping[str, Any]):
         return f"<ExecutionContext of {name!r}>"
 
 
-current: ContextVar[ExecutionContext | None] = ContextVar("actor_orchestrator", default=None)
+# A runtime may set the scope in place of its context, which is then made when somebody asks.
+current: ContextVar[ExecutionContext | ExecutionScope | None] = ContextVar(
+    "actor_orchestrator", default=None
+)
 
 
 def current_context() -> ExecutionContext:
@@ -148,7 +156,7 @@ def current_context() -> ExecutionContext:
     Raises:
         MissingExecutionError: called outside an execution.
     """
-    context = current.get()
+    context = peek_context()
     if context is None:
         message = (
             "no execution is running here; call this inside an action, or make the calling code"
@@ -160,13 +168,18 @@ def current_context() -> ExecutionContext:
 
 def peek_context() -> ExecutionContext | None:
     """The same, ``None`` outside an execution."""
-    return current.get()
+    found = current.get()
+    if (
+        found is None or found.__class__ is ExecutionContext
+    ):  # as an isinstance of a mapping is dear
+        return found
+    return found if isinstance(found, ExecutionContext) else found.context
 
 
 @contextmanager
 def use_context(context: ExecutionContext) -> Iterator[ExecutionContext]:
     """Make *context* the current one within the ``with`` block; for runtimes and tests."""
-    token: Token[ExecutionContext | None] = current.set(context)
+    token = current.set(context)
     try:
         yield context
     finally:

@@ -8,9 +8,15 @@ from __future__ import annotations
 
 import contextlib
 import copy
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator, Mapping
+from collections.abc import (
+    AsyncIterable,
+    AsyncIterator,
+    Callable,
+    Iterable,
+    Iterator,
+    Sequence,
+)
 from contextlib import AbstractContextManager
-from types import MappingProxyType
 from typing import Any
 
 from attrs import frozen
@@ -22,12 +28,10 @@ from orchestrator.errors import (
     DuplicateExecutionError,
     ExecutionCancelledError,
     GroupFailedError,
-    InvalidInputError,
     OrchestratorError,
 )
-from orchestrator.ids import new_id
+from orchestrator.expansion import Expansion, TemplateChildren
 from orchestrator.protocols import Future, Runtime
-from orchestrator.references import compile_input
 from orchestrator.tasks import with_tasks
 from orchestrator.texts import excerpt
 from orchestrator.values import (
@@ -37,70 +41,12 @@ from orchestrator.values import (
     GroupPolicy,
     GroupResult,
     Task,
-    build_pending,
 )
 
 __all__ = ["Children", "Core", "Expansion"]
 
 
-_NO_META: Mapping[str, Any] = MappingProxyType({})
 _NOTHING: AbstractContextManager[None] = contextlib.nullcontext()
-
-
-class Expansion:
-    """Makes the child of each item of an `emit_for_each`."""
-
-    def __init__(self, parent: ExecutionContext, as_: str, template: Task) -> None:
-        execution = parent.execution
-        self._parent_data = execution.data
-        self._parent_id = execution.id
-        self._process_id = execution.process_id
-        base = execution.task_id or execution.id
-        self.prefix = f"{base}.{template.id}" if template.id else base
-        self._as = as_
-        self._template = template
-        try:
-            self._resolve = compile_input(template.input)
-        except RecursionError:
-            message = "the template's input is nested too deeply, or holds itself"
-            raise InvalidInputError(message, got=excerpt(template.input)) from None
-
-    def child(self, index: int, item: Any) -> Execution:
-        """The child of the *index*-th item; raises `InvalidInputError` for a bad reference."""
-        template = self._template
-        data = {self._as: item}
-        if template.input is None:
-            given = item
-        elif self._resolve is None:
-            given = template.input
-        else:
-            given = self._resolve(self._lookup(data))
-        return build_pending(
-            template.action,
-            given,
-            new_id(),
-            self._process_id,
-            self._parent_id,
-            f"{self.prefix}[{index}]",
-            None,
-            index,
-            data,
-            ExecutionState.PENDING,
-            None,
-            None,
-            0,
-            template.retry,
-            template.timeout,
-            template.priority,
-            None,
-            None,
-            None,
-            _NO_META,
-        )
-
-    def _lookup(self, data: Mapping[str, Any]) -> Callable[[str], Any]:
-        parent_data = self._parent_data
-        return lambda name: data[name] if name in data else parent_data[name]
 
 
 class Children:
@@ -173,15 +119,16 @@ class Core:
         self, items: Iterable[Any], expansion: Expansion, template: Task, policy: GroupPolicy
     ) -> Future[str]:
         """Emit a child for each of *items*, all read already."""
-        children = [expansion.child(index, item) for index, item in enumerate(items)]
+        children = TemplateChildren(expansion, list(items))
         reply = self.emit(children, policy)
         self._add_tasks(expansion, template, len(children))
         return reply
 
-    def emit(self, children: list[Execution], policy: GroupPolicy) -> Future[str]:
+    def emit(self, children: Sequence[Execution], policy: GroupPolicy) -> Future[str]:
         """Emit children all at once, or none of them."""
         context = self.context()
-        for place, child in enumerate(children):
+        given = () if isinstance(children, TemplateChildren) else children
+        for place, child in enumerate(given):
             if not isinstance(child, Execution):
                 message = (
                     f"child {place} must be an Execution, not {excerpt(child)}; make one with"
@@ -229,9 +176,9 @@ class Core:
             raise copy.copy(error)
         raise error
 
-    def called(self, child: Execution) -> Any:
+    def called(self, ended: Execution | tuple[Any]) -> Any:
         """A called child's output, or its own exception with its original traceback."""
-        return output_of(child)
+        return ended[0] if isinstance(ended, tuple) else output_of(ended)
 
     def give_up(self, child: Execution, error: BaseException) -> None:
         """The caller leaves a call: cancel the child, nobody else could get its answer."""

@@ -132,6 +132,14 @@ class FullRuntime(Runtime, Protocol):
         """The same in a task."""
         ...
 
+    def call(self, child: Execution, timeout: float | None) -> Execution | tuple[Any]:
+        """Run one child outside any group and block for it; its output, or its last snapshot."""
+        ...
+
+    async def call_async(self, child: Execution, timeout: float | None) -> Execution | tuple[Any]:
+        """The same in a task."""
+        ...
+
     def sleep(self, seconds: float) -> None:
         """Block this thread for *seconds* of the runtime's clock; a cancel ends it."""
         ...

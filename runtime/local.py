@@ -90,6 +90,7 @@ class LocalRuntime(CheckedRuntime):
             loops.call,
             runtime=self,
         )
+        self._places.know(self._environment.loans)
         super().__init__(self._environment, self._preparing)
         self._loops = loops
         self._environment.allocator = system.spawn(

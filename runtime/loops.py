@@ -11,6 +11,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any, TypeAlias
 
 from actors.attempt import Attempt
+from actors.run import LeafAttempt, Run
 from actors.system import Clock
 from orchestrator.errors import RuntimeClosedError
 
@@ -18,8 +19,10 @@ __all__ = ["Loops"]
 
 _logger = logging.getLogger("runtime")
 
-Run: TypeAlias = Callable[[Attempt], Coroutine[Any, Any, None]]
+RunOne: TypeAlias = Callable[[Attempt], Coroutine[Any, Any, None]]
 NeverRun: TypeAlias = Callable[[Attempt, BaseException], None]
+RunLeaf: TypeAlias = Callable[[LeafAttempt], Coroutine[Any, Any, None]]
+NeverRunLeaves: TypeAlias = Callable[[Run, BaseException], None]
 
 
 _RETRY = 0.05  # seconds after which a thread that could not be started is tried again
@@ -31,35 +34,60 @@ class Loops:
     def __init__(self, name: str, clock: Clock) -> None:
         self._name = name
         self._clock = clock
-        self._run: Run
+        self._run: RunOne
         self._never_run: NeverRun
+        self._run_leaf: RunLeaf
+        self._never_run_leaves: NeverRunLeaves
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._is_plain = False  # it makes tasks in asyncio's own way
         self._thread: threading.Thread | None = None
         self._unstarted = deque([None])  # taken for good by whoever starts the thread
-        self._starts: deque[Attempt | Callable[[], object]] = deque()
+        self._starts: deque[Attempt | Run | Callable[[], object]] = deque()
         self._wakes: deque[None] = deque()  # holds one item while a wake-up is on its way
         self._tasks: dict[asyncio.Task[None], Attempt] = {}
         self._on_done = self._note_end  # bound once, not once for every task
 
-    def serve(self, run: Run, never_run: NeverRun) -> None:
-        """Start attempts with *run*; *never_run* is told of those whose loop ended first."""
+    def serve(
+        self,
+        run: RunOne,
+        never_run: NeverRun,
+        run_leaf: RunLeaf,
+        never_run_leaves: NeverRunLeaves,
+    ) -> None:
+        """Start attempts with *run*; *never_run* is told of those whose loop ended first.
+
+        The same for leaves, by their run and index.
+        """
         self._run = run
         self._never_run = never_run
+        self._run_leaf = run_leaf
+        self._never_run_leaves = never_run_leaves
 
     def adopt(self, loop: asyncio.AbstractEventLoop) -> None:
         """Use the application's loop; before anything was started."""
+        self._is_plain = type(loop).create_task is asyncio.BaseEventLoop.create_task
         self._loop = loop
 
     def start(self, attempt: Attempt) -> None:
         """Run the attempt's code as a task, in a copy of its variables."""
+        self._start(attempt)
+
+    def start_run(self, run: Run) -> None:
+        """Run the code of each child of *run* as a task, in a copy of their variables."""
+        self._start(run)
+
+    def _start(self, start: Attempt | Run) -> None:
         loop = self._loop
         if loop is None:
-            self._starts.append(attempt)
+            self._starts.append(start)
             self._start_own()
         elif asyncio._get_running_loop() is loop:  # noqa: SLF001 - the cheap public-by-use accessor
-            self._create(loop, attempt)
+            if start.__class__ is Run:
+                self._create_leaves(loop, start)
+            else:
+                self._create(loop, start)
         else:
-            self._starts.append(attempt)
+            self._starts.append(start)
             self._wake(loop)
 
     def _wake(self, loop: asyncio.AbstractEventLoop) -> bool:
@@ -96,15 +124,33 @@ class Loops:
         self._wakes.clear()  # before the starts are taken: what comes later wakes again
         while self._starts:
             start = self._starts.popleft()
-            if isinstance(start, Attempt):
+            if isinstance(start, Attempt | Run):
                 self._create(loop, start)
             else:
                 loop.call_soon(start)
 
-    def _create(self, loop: asyncio.AbstractEventLoop, attempt: Attempt) -> None:
+    def _create(self, loop: asyncio.AbstractEventLoop, attempt: Attempt | Run) -> None:
+        if isinstance(attempt, Run):
+            self._create_leaves(loop, attempt)
+            return
         task = loop.create_task(self._run(attempt), context=attempt.variables.copy())
         self._tasks[task] = attempt
         task.add_done_callback(self._on_done)
+
+    def _create_leaves(self, loop: asyncio.AbstractEventLoop, run: Run) -> None:
+        copy, run_leaf = run.batch.variables.copy, self._run_leaf
+        # A loop of asyncio's own would make its tasks in the same way, at more cost.
+        own = self._is_plain and loop.get_task_factory() is None
+        run.pending.clear()  # nobody is to be handed them: each has its task
+        for index in run.indexes:
+            attempt = LeafAttempt(run, index)
+            code = run_leaf(attempt)
+            code.send(None)  # up to where its first step begins
+            attempt.task = (
+                asyncio.Task(code, loop=loop, context=copy())
+                if own
+                else loop.create_task(code, context=copy())
+            )
 
     def _note_end(self, task: asyncio.Task[None]) -> None:
         attempt = self._tasks.pop(task)
@@ -124,6 +170,8 @@ class Loops:
             start = self._starts.popleft()
             if isinstance(start, Attempt):
                 self._never_run(start, error)
+            elif isinstance(start, Run):
+                self._never_run_leaves(start, error)
             else:
                 start()
 
@@ -159,6 +207,7 @@ class Loops:
             loop.close()
             return None
         self._thread = thread
+        self._is_plain = type(loop).create_task is asyncio.BaseEventLoop.create_task
         return loop
 
     def _run_own(self, loop: asyncio.AbstractEventLoop) -> None:

@@ -36,6 +36,7 @@ from actors.messages import (
     Requeue,
     Seal,
     Settled,
+    SubmitCall,
     SubmitGroup,
     SubmitMore,
     SubmitOne,
@@ -118,6 +119,7 @@ class Observer:
         self._position = position
         self._runtime = runtime
         self._results: dict[str, Any] = {}  # by group, what it was last seen to have decided
+        self._held: dict[str, Fact] = {}  # by group, what it is told, behind reports of leaves
 
     def note(self, kind: str, *details: Any) -> None:
         """Write down one fact."""
@@ -128,19 +130,32 @@ class Observer:
         """An actor is about to handle a message; what to call with it after that."""
         is_group = actor.__class__ is CorrelationGroupActor
         if is_group:
-            self._look(actor)  # an empty group has decided when it was made
+            self.look(actor)  # an empty group has decided when it was made
         read = _READERS.get(message.__class__)
         if read is not None:
             position = self._position
             head = read[0], position.now, len(position.path), self._runtime
-            self._append(head + read[1](actor, message))
+            fact = head + read[1](actor, message)
+            if is_group and actor.reports.ends:
+                self._held[actor.group_id] = fact  # these come before
+            else:
+                self._append(fact)
             if read[0] is CHANGED:
                 self.saw_result(message.group_id, message.result)
         if message.__class__ is CancelMembers:  # a fact once each member has been told
             return lambda _actor: self.note(REST_CANCELLED, message.group_id, message.reason)
-        return self._look if is_group else None
+        return self.took_in if is_group else None
 
-    def _look(self, group: CorrelationGroupActor) -> None:
+    def took_in(self, group: CorrelationGroupActor) -> None:
+        """A group has taken in the reports of its leaves, and goes on to what it was told."""
+        fact = self._held.pop(group.group_id, None)
+        if fact is not None:
+            self.look(group)
+            self._append(fact)
+        self.look(group)
+
+    def look(self, group: CorrelationGroupActor) -> None:
+        """Note what a group has decided."""
         result = group.result
         if result is not None:
             self.saw_result(group.group_id, result)
@@ -158,6 +173,11 @@ def _submitted(_actor: Any, message: SubmitOne) -> tuple[Any, ...]:
         message.child, emission.parent_id, emission.deadline, emission.own_timeout,
         message.scope is not None,
     )  # fmt: skip
+
+
+def _called(_actor: Any, message: SubmitCall) -> tuple[Any, ...]:
+    emission = message.emission
+    return message.child, emission.parent_id, emission.deadline, emission.own_timeout, False
 
 
 def _emitted(_actor: Any, message: SubmitGroup) -> tuple[Any, ...]:
@@ -185,6 +205,7 @@ def _code_over(_actor: Any, message: CodeOver) -> tuple[Any, ...]:
 
 _READERS: dict[type, tuple[str, Callable[[Any, Any], tuple[Any, ...]]]] = {
     SubmitOne: (SUBMITTED, _submitted),
+    SubmitCall: (SUBMITTED, _called),
     SubmitGroup: (EMITTED, _emitted),
     SubmitMore: (DRAWN, lambda _a, m: (m.emission.group_id, m.index, m.child, m.action)),
     Requeue: (REQUEUED, lambda _a, m: (m.execution_id,)),

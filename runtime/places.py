@@ -11,19 +11,21 @@ import inspect
 from _thread import get_ident
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from types import CoroutineType, TracebackType
+from types import CoroutineType
 from typing import Any
 
 from actors.attempt import Attempt
-from actors.failures import translated
+from actors.loans import Loans
 from actors.messages import AttemptEnded, AttemptStarted, Stamped
 from actors.protocol_actor import send, tell
+from actors.run import Run
 from actors.system import Clock, Dispatcher
 from actors.system.parking import current_blocker, set_thread_hooks
 from orchestrator.context import current
-from orchestrator.errors import InvalidInputError, OrchestratorError, RejectedError
-from orchestrator.texts import excerpt
+from orchestrator.errors import InvalidInputError, OrchestratorError
+from runtime.leaves import Leaves
 from runtime.loops import Loops
+from runtime.outcomes import failed, rejected, undeclared
 from runtime.processes import PickleProblem, ProcessCall, ProcessHost, ProcessHostError
 
 __all__ = ["Places"]
@@ -49,12 +51,27 @@ class Places:
         blocking: Callable[[], AbstractContextManager[None]],
     ) -> None:
         self._clock = clock
+        self._now = clock.now
         self._dispatcher = dispatcher
         self._loops = loops
         self._processes = processes
         self._blocking = blocking
-        loops.serve(self._run_async, self._never_run)
-        self.running: dict[Attempt, None] = {}  # attempts whose code has begun and not ended
+        self._running: dict[Attempt, None] = {}
+        self._leaves = leaves = self._make_leaves()
+        loops.serve(self._run_async, self._never_run, leaves.run_async, leaves.never_run)
+
+    def _make_leaves(self) -> Leaves:
+        """What a simulation swaps."""
+        return Leaves(self._clock, self._dispatcher, self._blocking)
+
+    def know(self, loans: Loans) -> None:
+        """Where the called children are that run in their callers' places."""
+        self._leaves.loans = loans
+
+    @property
+    def running(self) -> list[Attempt]:
+        """The attempts whose code has begun and not ended."""
+        return [*tuple(self._running), *self._leaves.running]
 
     def start(self, attempt: Attempt) -> None:
         """Run the attempt's code soon. Never blocks."""
@@ -62,6 +79,14 @@ class Places:
             self._loops.start(attempt)
         else:
             self._dispatcher.execute(functools.partial(self._run, attempt))
+
+    def start_run(self, run: Run) -> None:
+        """Run the code of its children soon, one after another or as tasks. Never blocks."""
+        if run.batch.action.is_async:
+            self._leaves.add(run)
+            self._loops.start_run(run)
+        else:
+            self._dispatcher.execute(functools.partial(self._leaves.work_off, run))
 
     def after_starts(self, function: Callable[[], object]) -> None:
         """Call *function* on the loop, behind the attempts started so far."""
@@ -74,11 +99,11 @@ class Places:
         if not attempt.take():
             return
         attempt.thread_id = get_ident()
-        self.running[attempt] = None
+        self._running[attempt] = None
         if current_blocker() is not self._blocking:
             set_thread_hooks(blocker=self._blocking)  # for good: the thread is the dispatcher's
         ended = attempt.variables.copy().run(self._invoke, attempt)
-        del self.running[attempt]
+        del self._running[attempt]
         with self._dispatcher.keeping():
             tell(attempt.ref, ended)
 
@@ -93,11 +118,11 @@ class Places:
                 value = attempt.action.function(*args, **kwargs)
             if value.__class__ is CoroutineType:
                 value.close()
-                return _failed(attempt, _undeclared(attempt))
+                return failed(attempt, undeclared(attempt))
             if attempt.until is not None and not attempt.until(value):
-                return _rejected(attempt, value)
+                return rejected(attempt, value)
         except BaseException as raised:  # noqa: BLE001 - it is the attempt's end
-            return _failed(attempt, raised)
+            return failed(attempt, raised)
         return AttemptEnded(attempt.number, value)
 
     def _call_process(self, attempt: Attempt, args: Any, kwargs: Any) -> Any:
@@ -121,12 +146,12 @@ class Places:
         if not attempt.take():
             return
         attempt.task = asyncio.current_task()
-        self.running[attempt] = None
+        self._running[attempt] = None
         try:
             ended = await self._invoke_async(attempt)
         except BaseException as raised:  # noqa: BLE001 - it is the attempt's end
-            ended = _failed(attempt, raised)
-        del self.running[attempt]
+            ended = failed(attempt, raised)
+        del self._running[attempt]
         send(attempt.ref, ended)
 
     async def _invoke_async(self, attempt: Attempt) -> AttemptEnded:
@@ -140,13 +165,13 @@ class Places:
             if inspect.isawaitable(accepted):
                 accepted = await accepted
             if not accepted:
-                return _rejected(attempt, value)
+                return rejected(attempt, value)
         return AttemptEnded(attempt.number, value)
 
     def _never_run(self, attempt: Attempt, error: BaseException) -> None:
         """The loop has ended before the code began."""
         if attempt.take():
-            tell(attempt.ref, _failed(attempt, error))
+            tell(attempt.ref, failed(attempt, error))
 
     def _note_start(self, attempt: Attempt) -> None:
         """The last thing before the call: from now on the attempt has started."""
@@ -159,33 +184,3 @@ class Places:
             tell(attempt.environment.allocator, Stamped(attempt.execution_id, now))
         if attempt.announced:
             tell(attempt.ref, AttemptStarted(attempt.number, now))
-
-
-def _failed(attempt: Attempt, raised: BaseException) -> AttemptEnded:
-    traceback = _own_frames(raised.__traceback__)
-    if isinstance(raised, Exception):
-        return AttemptEnded(attempt.number, None, raised, raised, traceback)
-    error = translated(raised, f"action {attempt.action.name!r}")
-    return AttemptEnded(attempt.number, None, error, raised, traceback)
-
-
-def _own_frames(traceback: TracebackType | None) -> TracebackType | None:
-    """The traceback from the action's own frame on, where it has one."""
-    step = traceback
-    while step is not None and step.tb_frame.f_code.co_filename == __file__:
-        step = step.tb_next
-    return step if step is not None else traceback
-
-
-def _rejected(attempt: Attempt, value: Any) -> AttemptEnded:
-    error = RejectedError(
-        f"until= did not accept the output {excerpt(value)} of {attempt.action.name!r}", value
-    )
-    return AttemptEnded(attempt.number, None, error, error)
-
-
-def _undeclared(attempt: Attempt) -> TypeError:
-    return TypeError(
-        f"action {attempt.action.name!r} is an ordinary function that returned a coroutine;"
-        " declare it `async def`, so that it runs on the event loop"
-    )

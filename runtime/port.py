@@ -46,6 +46,7 @@ from orchestrator.ids import was_issued
 from orchestrator.protocols import ChildSource, Subject
 from orchestrator.registry import Action
 from orchestrator.values import Execution, GroupPolicy, GroupResult, Process
+from runtime.calls import Calls
 from runtime.closing import closed_error
 from runtime.feeding import Feeders
 from runtime.preparing import Preparing
@@ -66,6 +67,7 @@ class RuntimePort:
         self._environment = environment
         self._preparing = preparing
         self._waits = Waits(environment)
+        self._calls = Calls(environment, self._waits)
         self._feeders = Feeders(environment, preparing.child)
         self._groups: dict[str, GroupEntry] = {}  # written by the allocator alone
         self._closed = False
@@ -311,6 +313,27 @@ class RuntimePort:
                 self._check_attempt()
                 return ended
             raise
+
+    def call(self, child: Execution, timeout: float | None) -> Execution | tuple[Any]:
+        """Run one child outside any group and block for it."""
+        self.check()
+        attempt = current_attempt(self._environment)
+        if attempt is None or not attempt.on_own_thread() or timeout == 0:
+            future = self.schedule_execution(child)
+            return self.wait(future, timeout, Subject("execution", child.id))  # type: ignore[no-any-return]
+        ready, action = self._preparing.one(child)
+        return self._calls.call(attempt, ready, action, timeout)
+
+    async def call_async(self, child: Execution, timeout: float | None) -> Execution | tuple[Any]:
+        """The same in a task."""
+        self.check()
+        attempt = current_attempt(self._environment)
+        if attempt is None or not attempt.in_own_task() or timeout == 0:
+            future = self.schedule_execution(child)
+            subject = Subject("execution", child.id)
+            return await self.wait_async(future, timeout, subject)  # type: ignore[no-any-return]
+        ready, action = self._preparing.one(child)
+        return await self._calls.call_async(attempt, ready, action, timeout)
 
     def _withdraw(self, future: Future[Execution], error: Exception) -> Future[Execution]:
         """Take back an `await_resume`; the execution's actor settles whether it came in time."""

@@ -10,6 +10,7 @@ import attrs
 from orchestrator.checks import checked_timeout
 from orchestrator.context import peek_context
 from orchestrator.errors import InvalidInputError, UnknownTaskError
+from orchestrator.expansion import TemplateChildren
 from orchestrator.ids import new_id
 from orchestrator.registry import Action, ActionRegistry
 from orchestrator.texts import excerpt, function_name
@@ -37,6 +38,8 @@ class Preparing:
             TypeError: a child is no execution.
             InvalidInputError, UnknownActionError, UnknownTaskError: a child can't run.
         """
+        if children.__class__ is TemplateChildren:  # as an isinstance of a sequence is dear
+            return children, self._of_template(children)
         actions: list[Action] = []
         whole: list[Execution] | None = None
         last: Action | None = None
@@ -58,6 +61,23 @@ class Preparing:
         if alike and last is not None:
             actions = [last]
         return (children if whole is None else whole), actions
+
+    def _of_template(self, children: TemplateChildren) -> Sequence[Action]:
+        """The one action of all of them; what they have in common is checked once."""
+        if not children:
+            return ()
+        action = self._actions.get(children.template.action)
+        self._check(children[0], action)
+        action.binder.check_each(children.inputs)
+        if action.runs_in == "process":
+            for given in children.inputs:
+                _check_picklable(given, action)
+        return (action,)
+
+    def one(self, given: Execution) -> tuple[Execution, Action]:
+        """The same for a single child."""
+        child = given if given.action else self._of_task(given)
+        return child, self.child(child)
 
     def child(self, child: Execution) -> Action:
         """The action of one child that was drawn from a source."""
@@ -103,13 +123,7 @@ class Preparing:
             checked_timeout(child.timeout)
         action.binder.check(child.input)
         if action.runs_in == "process":
-            given = child.input
-            args = () if given is None or isinstance(given, Mapping) else (given,)
-            kwargs = dict(given) if isinstance(given, Mapping) else {}
-            try:
-                check_picklable(action.function, args, kwargs, action=action.name)
-            except PickleProblem as problem:
-                raise InvalidInputError(str(problem)) from problem
+            _check_picklable(child.input, action)
 
     def _of_task(self, child: Execution) -> Execution:
         """An execution that names a task of its process instead of an action."""
@@ -140,3 +154,12 @@ def _check_name(name: object) -> None:
     if not isinstance(name, str):
         message = f"the ids of an execution must be strings, not {excerpt(name)}"
         raise TypeError(message)
+
+
+def _check_picklable(given: Any, action: Action) -> None:
+    args = () if given is None or isinstance(given, Mapping) else (given,)
+    kwargs = dict(given) if isinstance(given, Mapping) else {}
+    try:
+        check_picklable(action.function, args, kwargs, action=action.name)
+    except PickleProblem as problem:
+        raise InvalidInputError(str(problem)) from problem

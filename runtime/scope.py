@@ -15,7 +15,7 @@ from actors.messages import AttemptEnded
 from actors.protocol_actor import send
 from actors.system import Future
 from orchestrator.blocking import refuse_on_loop
-from orchestrator.context import ExecutionContext, current
+from orchestrator.context import current
 from orchestrator.core import output_of
 from orchestrator.errors import Cancelled, ExecutionTimeoutError
 from orchestrator.registry import Action
@@ -54,7 +54,7 @@ class Scope:
         self._execution = execution
         self._options = options
         self._attempt: Attempt | None = None
-        self._token: Token[ExecutionContext | None] | None = None
+        self._token: Token[Any] | None = None
         self._ended: Future[Execution]
         self._over: Future[None]
 
@@ -154,7 +154,7 @@ class Scope:
         token = self._token
         if token is not None:
             outer = token.old_value
-            current.set(outer if isinstance(outer, ExecutionContext) else None)
+            current.set(None if outer is Token.MISSING else outer)
         end_interrupted(self._attempt, interrupt)
 
     def _conclude(self, raised: BaseException | None) -> None:

@@ -26,7 +26,7 @@ from orchestrator.context import peek_context
 from orchestrator.errors import AwaitTimeoutError
 from orchestrator.protocols import Subject
 
-__all__ = ["Waits", "current_attempt"]
+__all__ = ["Waits", "current_attempt", "wake_later"]
 
 T = TypeVar("T")
 
@@ -78,6 +78,7 @@ class Waits:
         self, attempt: Attempt, future: Any, timeout: float | None, subject: Subject | None
     ) -> None:
         """Return when *future* is done or *timeout* has passed; raise what else ended it."""
+        attempt.become_actor()
         now = self._environment.clock.now
         deadline = None if timeout is None else now() + timeout
         parker = new_parker()
@@ -102,18 +103,19 @@ class Waits:
             if future is not None:
                 future.remove_done_callback(wake)
             # The end of a sleep is its answer, not its impatience.
-            self._come_back(wait, parker, None if future is None else deadline)
+            self.come_back(wait, parker, None if future is None else deadline)
             attempt.unwatch(wait)
         attempt.check()
         if wait.refused is not None:
             raise wait.refused
 
-    def _come_back(self, wait: Wait, parker: Parker, deadline: float | None) -> None:
+    def come_back(self, wait: Wait, parker: Parker, deadline: float | None) -> None:
         """Get the slots back; this ends for sure, however long others hold them."""
         attempt = wait.attempt
         allocator = self._environment.allocator
         now = self._environment.clock.now
-        send(allocator, WaitEnded(wait))
+        if not wait.granted:
+            send(allocator, WaitEnded(wait))
         if not wait.main or not attempt.holds_slots:
             return
         patient, unwinding = deadline is not None, False
@@ -136,6 +138,7 @@ class Waits:
 
     @contextlib.contextmanager
     def _blocking(self, attempt: Attempt) -> Iterator[None]:
+        attempt.become_actor()
         parker = new_parker()
         wait = Wait(attempt, parker.unpark, main=True, worker_only=True)
         attempt.watch(wait, parker.unpark)
@@ -143,7 +146,7 @@ class Waits:
         try:
             yield
         finally:
-            self._come_back(wait, parker, None)
+            self.come_back(wait, parker, None)
             attempt.unwatch(wait)
 
     # In a task
@@ -177,11 +180,12 @@ class Waits:
     async def _pause_async(
         self, attempt: Attempt, future: Any, timeout: float | None, subject: Subject | None
     ) -> None:
+        attempt.become_actor()
         loop = asyncio.get_running_loop()
         waiter = LoopWaiter(loop)
         wake = functools.partial(waiter.wake, None)
         wait = Wait(attempt, wake, main=attempt.in_own_task())
-        timer = _wake_later(loop, timeout, wake)
+        timer = wake_later(loop, timeout, wake)
         attempt.watch(wait, wake)
         if future is not None:
             future.add_done_callback(waiter.wake)
@@ -192,14 +196,14 @@ class Waits:
         except asyncio.CancelledError:
             # The task was cancelled, by its own code or with its execution. If the code may go on,
             # it needs its slot like any other that returns.
-            await self._come_back_async(wait, loop)
+            await self.come_back_async(wait, loop)
             raise
         except BaseException:  # the coroutine is closed where it stands: it may not wait
             send(self._environment.allocator, WaitEnded(wait))
             send(self._environment.allocator, WaitHurried(wait, unwinding=True))
             raise
         else:
-            await self._come_back_async(wait, loop)
+            await self.come_back_async(wait, loop)
         finally:
             if timer is not None:
                 timer.cancel()
@@ -210,8 +214,11 @@ class Waits:
         if wait.refused is not None:
             raise wait.refused
 
-    async def _come_back_async(self, wait: Wait, loop: asyncio.AbstractEventLoop) -> None:
+    async def come_back_async(self, wait: Wait, loop: asyncio.AbstractEventLoop) -> None:
+        """The same in a task."""
         allocator = self._environment.allocator
+        if wait.granted:
+            return
         if not wait.main or not wait.attempt.holds_slots:
             send(allocator, WaitEnded(wait))
             return
@@ -231,7 +238,7 @@ async def _wait_outside(future: Any, timeout: float | None, subject: Subject) ->
     if not future.done():
         loop = asyncio.get_running_loop()
         waiter = LoopWaiter(loop)
-        timer = _wake_later(loop, timeout, functools.partial(waiter.wake, None))
+        timer = wake_later(loop, timeout, functools.partial(waiter.wake, None))
         future.add_done_callback(waiter.wake)
         try:
             await waiter.future
@@ -244,7 +251,7 @@ async def _wait_outside(future: Any, timeout: float | None, subject: Subject) ->
     return future.get()
 
 
-def _wake_later(
+def wake_later(
     loop: asyncio.AbstractEventLoop, timeout: float | None, wake: Callable[[], object]
 ) -> asyncio.TimerHandle | None:
     """A timer in an empty context: a loop keeps cancelled ones, and their contexts, for long."""

@@ -149,10 +149,18 @@ class ActorSystem:
         if ref is None:
             msg = f"{actor_class.__qualname__}.__init__() must call super().__init__()"
             raise TypeError(msg)
-        actor._actor_home = self.adopt(ref)  # noqa: SLF001
+        self.launch(actor)
+        return ref
+
+    def launch(self, actor: PooledActor) -> None:
+        """Start an actor that was made by hand; what it was sent until now comes first.
+
+        Raises:
+            RuntimeError: the system has been stopped.
+        """
+        actor._actor_home = self.adopt(actor._actor_ref)  # noqa: SLF001
         actor._actor_registered = False  # noqa: SLF001
         actor._start_actor_loop()  # noqa: SLF001
-        return ref
 
     def stop(self, timeout: float | None = None) -> None:
         """Ask all actors to stop, the latest first, and wait until they have; then end threads.

@@ -11,13 +11,24 @@ from types import FrameType
 
 from runtime.simulation.stacks import is_users
 
-__all__ = ["BLOCKED", "CHOICE", "FAULT", "OVER", "SPAWNED", "WAKE_UP", "Spot", "spot"]
+__all__ = [
+    "BLOCKED",
+    "CHOICE",
+    "FAULT",
+    "LONGEST_RUN",
+    "OVER",
+    "SPAWNED",
+    "WAKE_UP",
+    "Spot",
+    "spot",
+]
 
 # After kind, time and switches:
 CHOICE = (
     "choice"  # task, what was chosen instead of the plain order, whether task could go on, spot
 )
 FAULT = "fault"  # task, what was asked, the answer, spot
+LONGEST_RUN = "longest run"  # what is asked once for each runtime, and is no fault
 SPAWNED = "spawned"  # task
 WAKE_UP = "a wake-up"  # what a task waits for where other facts tell it better; not written down
 BLOCKED = "blocked"  # task, what it waits for, spot

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 import attrs
 from attrs import field, frozen
 
-from actors.attempt import Attempt
 from orchestrator.context import current_context
 from orchestrator.texts import excerpt
 
@@ -126,20 +125,20 @@ class FaultInjector:
         self._told = ("none", *(kind.value for kind, _ in self._kinds))
         self._prepared: dict[Action, Action] = {}
 
-    def prepare(self, attempt: Attempt) -> None:
-        """See that what the attempt runs may fail; before it starts."""
-        action = attempt.action
-        if not self._kinds or attempt.is_scope or not self._faults.apply_to(action.name):
-            return
+    def prepare(self, action: Action) -> Action:
+        """What is run in its place, and may fail."""
+        if not self._kinds or not self._faults.apply_to(action.name):
+            return action
         prepared = self._prepared.get(action)
         if prepared is None:
-            faulty = self._faulty_async if attempt.is_async else self._faulty
+            faulty = self._faulty_async if action.is_async else self._faulty
             if action.runs_in == "process":
                 faulty = self._faulty_process
             prepared = self._prepared[action] = attrs.evolve(
                 action, function=functools.wraps(action.function)(faulty(action))
             )
-        attempt.action = prepared
+            self._prepared[prepared] = prepared  # a leaf that is tried again has it already
+        return prepared
 
     def _faulty(self, action: Action) -> Callable[..., Any]:
         def run(*args: Any, **kwargs: Any) -> Any:

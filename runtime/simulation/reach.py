@@ -183,8 +183,8 @@ class _Counting:
         elif fact[5]:
             self.reached[Reach.PREEMPTED] += 1
 
-    def fault(self, _fact: Fact) -> None:
-        self.reached[Reach.FAULT] += 1
+    def fault(self, fact: Fact) -> None:
+        self.reached[Reach.FAULT] += fact[4] != kinds.LONGEST_RUN
 
 
 _HANDLERS = {

@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING, Any, Self
 
 from actors.attempt import Attempt
 from actors.messages import AttemptEnded
+from actors.run import Run
 from actors.stats import Stats
 from orchestrator.errors import AwaitTimeoutError, Cancelled, DeadlockError
 from orchestrator.protocols import Subject
-from orchestrator.values import GroupResult
+from orchestrator.registry import Action
+from orchestrator.values import Execution, GroupResult
 from runtime import observing
 from runtime.invariants import InvariantChecker
 from runtime.local import LocalRuntime
@@ -24,6 +26,7 @@ from runtime.observing import Fact, Observer
 from runtime.places import Places
 from runtime.simulation.errors import UncontrolledError
 from runtime.simulation.faults import FaultInjector
+from runtime.simulation.leaves import WatchedLeaves
 from runtime.simulation.refusal import Refusals
 from runtime.waits import current_attempt
 
@@ -39,20 +42,40 @@ _INTERRUPTIONS = (Cancelled, asyncio.CancelledError)
 class WatchedPlaces(Places):
     """Notes when an attempt's code begins and ends, and on which task."""
 
-    observer: Observer  # these are set by the runtime, before anything starts
+    observer: Observer
     world: World
     injector: FaultInjector | None = None
     refusals = Refusals()  # of this process: an action that is fit stays so
 
+    _leaves: WatchedLeaves
+
+    def watch(self, observer: Observer, world: World) -> None:
+        """Tell *observer* what happens here."""
+        self.observer = self._leaves.observer = observer
+        self.world = self._leaves.world = world
+
+    def _make_leaves(self) -> WatchedLeaves:
+        return WatchedLeaves(self._clock, self._dispatcher, self._blocking)
+
     def start(self, attempt: Attempt) -> None:
         """As `Places.start`; what can't be controlled ends the simulation."""
+        attempt.action = self._prepared(attempt.action)
+        super().start(attempt)
+
+    def start_run(self, run: Run) -> None:
+        """As `Places.start_run`."""
+        run.batch.action = self._prepared(run.batch.action)
+        self._leaves.watch(run)
+        if run.ledger is not None:
+            self.world.pause()  # what its caller has seen of the allocator may not be so any more
+        super().start_run(run)
+
+    def _prepared(self, action: Action) -> Action:
         try:
-            self.refusals.check(attempt.action)
+            self.refusals.check(action)
         except UncontrolledError as error:
             self.world.fail(error)
-        if self.injector is not None:
-            self.injector.prepare(attempt)
-        super().start(attempt)
+        return action if self.injector is None else self.injector.prepare(action)
 
     def _note_start(self, attempt: Attempt) -> None:
         deadline = attempt.context.deadline
@@ -143,8 +166,7 @@ class WatchedRuntime(LocalRuntime):
         places = WatchedPlaces(
             machinery.clock, machinery.dispatcher, loops, machinery.processes, self.blocking
         )
-        places.observer = self._observer
-        places.world = self._watched_world
+        places.watch(self._observer, self._watched_world)
         return places
 
     def wait(self, future: Any, timeout: float | None, subject: Subject) -> Any:
@@ -163,6 +185,29 @@ class WatchedRuntime(LocalRuntime):
         finally:
             del self._in_loops[waiting]
         return waiting.value
+
+    def call(self, child: Execution, timeout: float | None) -> Execution | tuple[Any]:
+        """As `RuntimePort.call`."""
+        attempt = current_attempt(self._environment)
+        if attempt is None or not attempt.on_own_thread() or timeout == 0:
+            return super().call(child, timeout)  # which waits as others do
+        with self._waiting(None, timeout, Subject("execution", child.id)) as waiting:
+            waiting.value = super().call(child, timeout)
+        return waiting.value  # type: ignore[no-any-return]
+
+    async def call_async(self, child: Execution, timeout: float | None) -> Execution | tuple[Any]:
+        """As `RuntimePort.call_async`."""
+        attempt = current_attempt(self._environment)
+        if attempt is None or not attempt.in_own_task() or timeout == 0:
+            return await super().call_async(child, timeout)
+        waiting = self._waiting(None, timeout, Subject("execution", child.id))
+        self._in_loops[waiting] = asyncio.get_running_loop()
+        try:
+            with waiting:
+                waiting.value = await super().call_async(child, timeout)
+        finally:
+            del self._in_loops[waiting]
+        return waiting.value  # type: ignore[no-any-return]
 
     def _end_check(self, stats: Stats | None) -> None:
         for waiting, loop in self._in_loops.items():

@@ -73,6 +73,7 @@ steps = st.lists(
         st.tuples(st.just("push"), items),
         st.tuples(st.just("start"), st.none()),
         st.tuples(st.just("start"), st.none()),
+        st.tuples(st.just("start many"), st.integers(1, 5)),
         st.tuples(st.just("drop"), st.integers(0, 30)),
         st.tuples(st.just("drop all"), st.integers(0, 30)),
     ),
@@ -96,6 +97,11 @@ def test_starts_come_by_priority_then_running_processes_in_turns_then_depth_then
                     model.works += [Work(item, index) for index in item.indexes]
             case "start", _:
                 start_next(queue, model, turns)
+            case "start many", int() if (head := queue.head()) is not None:
+                taken = head[1].take_many(given_)
+                assert 1 <= len(taken) <= given_
+                turns.served(head[1].process_id)
+                assert list(taken) == [model.start(head[1]) for _ in taken]
             case "drop", int() if model.works:
                 work = model.works.pop(given_ % len(model.works))
                 work.item.drop(work.index)
@@ -108,6 +114,8 @@ def test_starts_come_by_priority_then_running_processes_in_turns_then_depth_then
         for item in everything:
             assert list(item.left) == model.left(item)
             assert item.empty is (not model.left(item))
+            assert all(item.has(index) for index in item.left)
+            assert not any(item.has(index) for index in range(20) if index not in item.left)
     while model.works:
         start_next(queue, model, turns)
     assert queue.head() is None

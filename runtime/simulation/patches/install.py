@@ -20,6 +20,7 @@ import actors.system.clock
 import actors.system.parking
 import actors.system.relay
 import actors.system.worker
+import runtime.leaves
 import runtime.places
 import runtime.scope
 import runtime.subscriptions
@@ -73,6 +74,7 @@ def install() -> None:
     _replace(sys, "_current_frames", processes.current_frames)
     # What the library itself has bound, for speed.
     _replace(actors.attempt, "get_ident", task_ident)
+    _replace(runtime.leaves, "get_ident", task_ident)
     _replace(runtime.places, "get_ident", task_ident)
     _replace(runtime.scope, "get_ident", task_ident)
     _replace(runtime.subscriptions, "start_new_thread", threads.start_new_thread)

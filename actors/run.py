@@ -1,0 +1,333 @@
+"""Children that are handed out many at a time, and have no actor until somebody needs one.
+
+Most children start, return and are never spoken to. A worker is handed a *run* of them and starts
+one after another; what such a *leaf* comes to is a tuple that its group takes in with others. One
+that emits, calls or waits, that fails, or that is told to end, is made an `ExecutionActor` where it
+stands, and from then on is as if it had always been one.
+"""
+
+from __future__ import annotations
+
+import contextvars
+from collections import deque
+from collections.abc import Callable, Sequence
+from itertools import count
+from typing import TYPE_CHECKING, Any, Self
+
+import attrs
+
+from actors.attempt import Attempt
+from actors.batch import Batch
+from actors.emission import Emission, snapshot
+from actors.execution import ExecutionActor
+from actors.messages import CallOut, Promoted, RunOver
+from actors.protocol_actor import send
+from actors.system.mailbox import Mailbox
+from orchestrator.context import ExecutionContext
+from orchestrator.registry import Action
+from orchestrator.values import Execution, ExecutionState
+
+if TYPE_CHECKING:
+    from actors.admission import Slots
+    from actors.environment import Environment
+    from actors.fan_in import Completed
+    from actors.loans import Ledger
+
+__all__ = ["LEAF", "OVER", "LeafAttempt", "Run"]
+
+
+_ONE = (0,)
+
+
+class Run:
+    """Children of a batch that were handed to one worker, or to the loop.
+
+    Two things are settled by one atomic step each, a ``setdefault`` of a dict. Who has a child's
+    start token (`owners`): its attempt, once the worker has taken it; or a cancel, or the allocator
+    that gave it to others. And what a started child ends as (`fates`): a leaf, or an actor.
+    """
+
+    # Class attributes stand for what has not happened.
+    thread_id: int | None = None  # the worker's
+    ledger: Ledger | None = None  # of a child that runs in its caller's place
+    # Written by the worker, or the loop, alone; the allocator adds up what it has not seen.
+    started = 0
+    completed = 0
+    adopted: set[int] | None = None  # the allocator's own: which are live as actors
+    seen_started = 0
+    seen_completed = 0
+
+    def __init__(
+        self, environment: Environment, batch: Batch, indexes: Sequence[int], slots: Slots
+    ) -> None:
+        self.environment = environment
+        self.batch = batch
+        self.slots = slots
+        self.indexes = indexes
+        self.pending: deque[int] = deque(indexes)  # what nobody has looked at
+        self.owners: dict[int, object] = {}
+        self.fates: dict[int, object] = {}
+        self._ends = count(1)
+
+    @classmethod
+    def of_call(cls, environment: Environment, batch: Batch, ledger: Ledger) -> Self:
+        """The run of a child that is called in its caller's place, which nobody can take back."""
+        run = cls.__new__(cls)
+        run.environment = environment
+        run.batch = batch
+        run.ledger = ledger
+        run.indexes = _ONE
+        run.pending = deque(_ONE)
+        run.owners = {}
+        run.fates = {}
+        return run
+
+    def take(self, index: int) -> bool:
+        """Take a child's start token away from the worker; only one ever gets ``True``."""
+        mine = object()
+        return index in self.indexes and self.owners.setdefault(index, mine) is mine
+
+    def withdraw(self, most: int | None = None) -> list[int]:
+        """Take the tokens of the *most* last children, or of all, in the order of emission."""
+        pending = self.pending
+        taken: list[int] = []
+        while pending and (most is None or len(taken) < most):
+            try:
+                index = pending.pop()
+            except IndexError:
+                break  # somebody else has the last one
+            if self.take(index):
+                taken.append(index)
+        taken.reverse()
+        return taken
+
+    def find(self, index: int) -> Any:
+        """The actor of a child that has started, made if it had none.
+
+        ``None`` where it has ended as a leaf, or the allocator knows the actor already.
+        """
+        attempt = self.owners.get(index)
+        known = self.adopted is not None and index in self.adopted
+        return attempt.ref if isinstance(attempt, LeafAttempt) and not known else None
+
+    def runs_code(self, index: int) -> bool:
+        """Whether the child is a leaf whose code runs."""
+        attempt = self.owners.get(index)
+        return isinstance(attempt, LeafAttempt) and not attempt.code_over
+
+    def attempts(self) -> list[LeafAttempt]:
+        """Of the children whose code runs."""
+        owners = tuple(self.owners.values())
+        return [one for one in owners if isinstance(one, LeafAttempt) and not one.code_over]
+
+    def is_last(self) -> bool:
+        """Whether the child that has just ended, or become an actor, is the last of all.
+
+        Asked once for each child of the loop, so that one of them sees it, on whatever thread.
+        """
+        return next(self._ends) == len(self.indexes)
+
+
+class LeafAttempt(Attempt):
+    """The one attempt of a leaf.
+
+    All that a leaf's attempt has in common with others is made when somebody asks for it, since
+    mostly nobody does (see benchmarks/fan_out.py).
+    """
+
+    number = 1
+    timeout = None
+    announced = False
+    is_scope = False
+    told_running = False  # whether its start was published
+    has_context = False
+    code_over = False  # and it is an actor
+    done: Completed | None = None  # what it came to as a leaf
+
+    _view: Callable[[], Execution] | None = None  # the actor's, once it is one
+
+    def __init__(self, run: Run, index: int) -> None:
+        self.run = run
+        self.index = index
+        self._waits = {}
+
+    def __getattr__(self, name: str) -> Any:
+        value: Any
+        if name == "context":
+            emission = self.run.batch.emission
+            value = self.context = ExecutionContext(
+                None, emission.process, emission.entries, emission.deadline, scope=self
+            )
+            self.has_context = True
+        elif name == "ref":
+            value = self.ref = self._promote()
+        else:
+            raise AttributeError(name)
+        return value
+
+    @property
+    def environment(self) -> Environment:  # type: ignore[override]  # never written
+        return self.run.environment
+
+    @property
+    def execution_id(self) -> str:  # type: ignore[override]  # never written
+        return self.run.batch.id_of(self.index)
+
+    @property
+    def action(self) -> Action:  # type: ignore[override]  # never written
+        return self.run.batch.action
+
+    @property
+    def is_async(self) -> bool:  # type: ignore[override]  # never written
+        return self.run.batch.action.is_async
+
+    @property
+    def given(self) -> Any:  # never written
+        return self.run.batch.input_of(self.index)
+
+    @property
+    def variables(self) -> contextvars.Context:  # type: ignore[override]  # never written
+        return self.run.batch.variables
+
+    @property
+    def until(self) -> Callable[[Any], Any] | None:  # type: ignore[override]  # never written
+        return self.run.batch.emission.until
+
+    @property
+    def origin(self) -> tuple[Emission, Execution]:  # type: ignore[override]  # never written
+        return (self._emission, self.run.batch.children[self.index])
+
+    @property
+    def thread_id(self) -> int | None:  # type: ignore[override]  # never written
+        return self.run.thread_id
+
+    def publish_start(self) -> None:
+        """Tell that it runs."""
+        self.told_running = True
+        changed = self.run.environment.publisher.changed
+        changed(self.leaf_snapshot(), ExecutionState.SCHEDULED, self.started_at or 0.0)
+
+    def publish_end(self) -> None:
+        """Tell that it has completed as a leaf."""
+        if not self.told_running:  # it started before anybody listened
+            self.publish_start()
+        final = self.snapshot()
+        changed = self.run.environment.publisher.changed
+        changed(final, ExecutionState.RUNNING, final.completed_at or 0.0)
+
+    def take(self) -> bool:
+        """Take the start token; it is gone when there is an attempt."""
+        return False
+
+    def become_actor(self) -> None:
+        """See that the execution has an actor, for a wait that the allocator has to know."""
+        self.ref  # noqa: B018 - it is made by that
+
+    def snapshot(self) -> Execution:
+        """The execution as it is now."""
+        view, done = self._view, self.done
+        if view is not None:
+            return view()
+        if done is None:
+            return self.leaf_snapshot()
+        return self.leaf_snapshot(ExecutionState.COMPLETED, done[1], done[3])
+
+    def leaf_snapshot(
+        self,
+        state: ExecutionState = ExecutionState.RUNNING,
+        output: Any = None,
+        completed_at: float | None = None,
+    ) -> Execution:
+        """The execution while it has no actor."""
+        batch = self.run.batch
+        return snapshot(
+            batch.emission,
+            batch.children[self.index],
+            batch.place_of(self.index),
+            state,
+            output=output,
+            attempts=1,
+            scheduled_at=batch.scheduled_at,
+            started_at=self.started_at,
+            completed_at=completed_at,
+        )
+
+    @property
+    def _emission(self) -> Emission:
+        """Where it comes from; calls of one attempt share it up to the variables."""
+        batch = self.run.batch
+        if batch.emission.variables is batch.variables:
+            return batch.emission
+        return attrs.evolve(batch.emission, variables=batch.variables)
+
+    def _promote(self) -> Any:
+        """Make it an actor, unless its code has ended; the ref, of a dead actor where it has."""
+        run, index = self.run, self.index
+        batch, environment = run.batch, run.environment
+        actor = ExecutionActor(
+            environment,
+            self._emission,
+            batch.children[index],
+            batch.action,
+            batch.place_of(index),
+            batch.scheduled_at,
+            batch.call,  # type: ignore[arg-type]  # it takes the answer as a future would
+            running=self,
+        )
+        ref: Any = actor.actor_ref
+        fate = run.fates.setdefault(index, ref)
+        if fate is LEAF:
+            return _GONE
+        if fate is not ref:  # another thread was at it, and may not have told of it yet
+            send(environment.allocator, Promoted(run, index, fate, ()))
+            return fate
+        self._view = actor.view
+        returned = () if batch.action.is_async else tuple(run.withdraw())
+        if batch.group is None:
+            send(batch.emission.parent, CallOut(batch.id_of(index)))
+        send(environment.allocator, Promoted(run, index, ref, returned))
+        environment.system.launch(actor)
+        if batch.action.is_async and run.ledger is None and run.is_last():
+            send(environment.allocator, RunOver(run))
+        return ref
+
+
+class _Gone:
+    """Stands for the actor of a leaf whose code has ended: it answers as a dead actor does."""
+
+    def __init__(self) -> None:
+        self.actor_inbox = Mailbox()
+        self.actor_inbox.abandon()
+
+
+LEAF = object()  # the fate of a child that ends without an actor
+OVER = object()  # in place of an attempt whose code has ended
+_GONE = _Gone()
+
+
+def _settle_layout() -> None:
+    """Let the class know all attributes of a leaf before there are many.
+
+    CPython keeps attributes that come later in a dict of each object, at three times the memory.
+    """
+    leaf = LeafAttempt.__new__(LeafAttempt)
+    for name in (
+        "run",
+        "index",
+        "_waits",
+        "started_at",
+        "task",
+        "interruption",
+        "done",
+        "context",
+        "ref",
+        "has_context",
+        "told_running",
+        "code_over",
+        "ledger",
+        "_view",
+    ):
+        setattr(leaf, name, None)
+
+
+_settle_layout()

@@ -1,0 +1,244 @@
+"""The part of the allocator that hands out children in runs, and takes them back."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from actors.admission import Slots
+from actors.allocator_record import AllocatorRecord
+from actors.batch import Batch
+from actors.live import Live, Phase
+from actors.loans import Ledger
+from actors.messages import Lending, Promoted, RunOver
+from actors.ready import Queued
+from actors.run import Run
+from orchestrator.values import ExecutionState
+
+__all__ = ["RunKeeper"]
+
+
+class RunKeeper(AllocatorRecord):
+    """Knows which children are handed out.
+
+    What a run has not started is queued still, as far as anybody can see: where other work has a
+    claim on the worker it is taken back, and where a worker is idle it is shared. So a run is long
+    only while nothing else could have started in between.
+    """
+
+    @property
+    def _leaves_at_all(self) -> bool | None:
+        """``False``: every child is an actor from the start; else it depends on the child."""
+        return None if self._environment.longest_run else False
+
+    def _start_run(self, queued: Queued, batch: Batch) -> int:
+        """Hand out the next of *queued*, which is at the head; how many that were."""
+        most = 1
+        if not self._admission.has_rivals(queued):
+            most = self._environment.longest_run
+            if not batch.action.is_async:  # leave as much for every other worker, again and again
+                share = queued.size // (2 * self._admission.workers)
+                most = max(1, min(most, batch.longest, share))
+        indexes = queued.take_many(most)
+        if queued.empty:
+            self._queued_since.pop(queued, None)
+        self._begin_run(batch, indexes)
+        return len(indexes)
+
+    def _begin_run(self, batch: Batch, indexes: Sequence[int]) -> None:
+        slots = Slots(batch.action, not batch.action.is_async, needs_slot=False)
+        run = Run(self._environment, batch, indexes, slots)
+        self._runs[run] = None
+        if batch.group is not None:
+            batch.group.runs[run] = None
+        if batch.inputs is None:
+            for index in indexes:
+                self._named[batch.id_of(index)] = (run, index)
+        self._admission.take(slots)
+        self._environment.place.start_run(run)
+
+    def _on_run_over(self, message: RunOver) -> None:
+        run = message.run
+        if run in self._runs:
+            batch = run.batch
+            self._learn(batch, min(2 * batch.longest, self._environment.longest_run))
+            self._end_run(run)
+            call = batch.call
+            if call is not None and call.answered:  # else it is an actor, which will answer
+                self._end_wait(call)
+            if self._draining:
+                self._note_drained()
+
+    def _learn(self, batch: Batch, longest: int) -> None:
+        """How long runs of this action may be, of this batch and of those that come after it."""
+        batch.longest = longest
+        if batch.group is not None:
+            self._learned[batch.action.name] = longest
+
+    def _end_run(self, run: Run) -> None:
+        del self._runs[run]
+        if run.batch.group is not None:
+            del run.batch.group.runs[run]
+        if run.batch.inputs is None:
+            for index in run.indexes:
+                name = run.batch.id_of(index)
+                if self._named.get(name, (None,))[0] is run:  # not handed out again since
+                    del self._named[name]
+        self._count_run(run)
+        self._admission.free(run.slots)
+
+    def _on_promoted(self, message: Promoted) -> None:
+        """A leaf has become an actor: it is live like any other, and has its worker's slot."""
+        run, batch = message.run, message.run.batch
+        self._give_back(batch, message.returned)
+        if run.adopted is None:
+            run.adopted = set()
+        elif message.index in run.adopted:
+            return
+        run.adopted.add(message.index)
+        emission, action = batch.emission, batch.action
+        child = batch.children[message.index]
+        live = Live(
+            action,
+            needs_worker=not action.is_async,
+            needs_slot=False,
+            ref=message.ref,
+            emission=emission,
+            execution_id=child.id,
+            index=batch.place_of(message.index),
+            parent_id=emission.parent_id,
+            group_id=emission.group_id,
+            can_expire=emission.deadline is not None,
+            priority=batch.priority,
+            phase=Phase.RUNNING,
+        )
+        self._live[child.id] = live
+        if batch.group is not None:
+            batch.group.live[child.id] = live
+        if run.ledger is not None:
+            self._end_loan(run, run.ledger, live)
+            return
+        known = run in self._runs
+        if known:
+            self._count_run(run)
+        if not action.is_async:
+            self._learn(batch, 1)
+            run.slots.has_worker, live.has_worker = False, run.slots.has_worker
+            if known:
+                self._give_back(batch, run.withdraw())
+                self._end_run(run)
+        if batch.call is not None:
+            self._note_blocked(batch.call, child.id)
+
+    def _end_loan(self, run: Run, ledger: Ledger, live: Live) -> None:
+        """A child in its caller's place has become an actor: from now on the caller waits."""
+        self._environment.loans.runs.pop(live.execution_id, None)
+        ledger.promoted += 1
+        self._counts[Phase.RUNNING] += 1
+        wait = run.batch.call
+        caller = self._live.get(live.parent_id or "")
+        if wait is not None and caller is not None and not wait.is_over:
+            self._begin_call_wait(caller, wait)  # it gives up the worker, which the child takes
+            self._note_blocked(wait, live.execution_id)
+        self._admission.take(live)
+
+    def _on_lending(self, message: Lending) -> None:
+        live = self._live.get(message.execution_id)
+        if live is not None:
+            self._count_loans(live)
+            live.ledger = message.ledger
+            self._lenders[live] = None
+
+    def _count_loans(self, live: Live) -> None:
+        """Add up what has become of children in their caller's place since the last time."""
+        ledger = live.ledger
+        if ledger is None:
+            return
+        cancelled, completed, began = ledger.cancelled, ledger.completed, ledger.began
+        seen = ledger.seen
+        ledger.seen = (began, completed, cancelled)
+        self._emitted += began - seen[0]
+        self._ended[ExecutionState.COMPLETED] += completed - seen[1]
+        self._ended[ExecutionState.CANCELLED] += cancelled - seen[2]
+
+    def _count_run(self, run: Run) -> None:
+        """Add up what has happened in the run since the last time."""
+        completed = run.completed  # read first: what has completed has started
+        started = run.started
+        new, over = started - run.seen_started, completed - run.seen_completed
+        run.seen_started, run.seen_completed = started, completed
+        self._counts[Phase.PENDING] -= new
+        self._counts[Phase.RUNNING] += new - over
+        if over:
+            self._ended[ExecutionState.COMPLETED] += over
+            group = run.batch.group
+            if group is not None:
+                group.node.out -= over
+                if group.node.blocked:
+                    self._break_cycles(group.node.group_id)
+
+    def _note_calm(self) -> None:
+        """Say to callers whether anything is queued that they would have to stand behind."""
+        self._environment.loans.calm = (
+            self._leaves_at_all is not False
+            and self._admission.is_calm
+            and not any(run.pending and run.batch.group is not None for run in self._runs)
+        )
+
+    # Taking back
+
+    def _give_back(self, batch: Batch, indexes: Sequence[int]) -> None:
+        """Queue what was handed out and not started, in its old place."""
+        group = batch.group
+        if indexes and group is not None:
+            queued = self._requeue_rest(batch, indexes)
+            group.queued = [one for one in group.queued if not one.empty]
+            group.queued.append(queued)
+
+    def _recall_for(self, work: Batch | Live, *, new_root: bool = False) -> None:
+        """Take back what work that is queued now goes ahead of, or takes turns with."""
+        emission, priority = work.emission, work.priority
+        for run in tuple(self._runs):
+            batch = run.batch
+            if (
+                priority > batch.priority
+                or (
+                    priority == batch.priority
+                    and not new_root
+                    and (
+                        emission.process.id != batch.emission.process.id
+                        or emission.depth > batch.emission.depth
+                    )
+                )
+            ) and _can_be_recalled(run):
+                self._give_back(batch, run.withdraw())
+
+    def _recall_all(self) -> None:
+        """Take back everything: a waiter is back, and goes ahead of every start."""
+        for run in tuple(self._runs):
+            if _can_be_recalled(run):
+                self._give_back(run.batch, run.withdraw())
+
+    def _share(self) -> bool:
+        """Let an idle worker have half of what another was handed; ``False``: there is nothing."""
+        if not self._runs or self._admission.busy >= self._admission.workers:
+            return False
+        richest = max(self._runs, key=_waiting)
+        most = _waiting(richest)
+        indexes = richest.withdraw(most) if most else []
+        if not indexes:
+            return False
+        self._begin_run(richest.batch, indexes)
+        return True
+
+
+def _can_be_recalled(run: Run) -> bool:
+    """Whether children wait in it for a worker: those of a loop and those that are called don't."""
+    return run.batch.group is not None and not run.batch.action.is_async
+
+
+def _waiting(run: Run) -> int:
+    """How many of the children that wait in the run another worker should have."""
+    if not _can_be_recalled(run):
+        return 0
+    begun = run.thread_id is not None  # else its worker is about to start the first
+    return (len(run.pending) + begun) // 2

@@ -1,0 +1,213 @@
+"""The part of the allocator that takes in what is to run: roots, groups, called children."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from actors.batch import Batch
+from actors.canceller import Canceller
+from actors.emission import Emission, snapshot
+from actors.group import OpenedGroup, open_group
+from actors.live import GroupEntry, OpenGroup, Phase
+from actors.messages import (
+    Admitted,
+    CallOut,
+    ChildEnded,
+    ChildFinished,
+    Refused,
+    Seal,
+    SubmitCall,
+    SubmitGroup,
+    SubmitMore,
+    SubmitOne,
+)
+from actors.protocol_actor import tell
+from actors.waits import GroupNode
+from orchestrator.errors import DuplicateExecutionError, RuntimeClosedError
+from orchestrator.expansion import TemplateChildren
+from orchestrator.registry import Action
+from orchestrator.values import Execution, ExecutionState
+
+__all__ = ["Submitter"]
+
+
+class Submitter(Canceller):
+    """Checks that ids and claims are free, and queues or starts what comes."""
+
+    def _on_submit_one(self, message: SubmitOne) -> None:
+        child = message.child
+        root = message.emission.parent_id is None
+        refusal: Exception | None = None
+        if root and self._draining:
+            refusal = RuntimeClosedError(
+                "the runtime is closed or closing: it takes no new executions; make another one"
+            )
+        elif self._is_running(child.id):
+            refusal = DuplicateExecutionError(child.id, "has the id of one that is running")
+        elif not child.claim():
+            refusal = DuplicateExecutionError(child.id)
+        if refusal is not None:
+            message.reply.set_error(refusal)
+            if message.settled is not None:
+                message.settled.set(None)
+            if message.emission.parent is not None:
+                tell(message.emission.parent, ChildEnded(child.id, settled=True))
+            return
+        scope = message.scope is not None
+        at_once = scope or self._admission.may_start(message.action)
+        live = self._incarnate(
+            message.emission, child, message.action, None, message.reply, message.scope,
+            message.settled, admitted=at_once,
+        )  # fmt: skip
+        if not at_once:
+            self._queue(live, new_root=root)
+            return
+        live.is_scope = scope
+        if scope:
+            live.needs_worker = live.needs_slot = False
+        self._admission.take(live)
+        self._admission.turns.served(live.emission.process.id)
+        self._count(live, Phase.RUNNING)
+
+    def _on_submit_call(self, message: SubmitCall) -> None:
+        child, action, emission, wait = (
+            message.child, message.action, message.emission, message.wait
+        )  # fmt: skip
+        if self._is_running(child.id):
+            wait.set_error(DuplicateExecutionError(child.id, "has the id of one that is running"))
+        elif not child.claim():
+            wait.set_error(DuplicateExecutionError(child.id))
+        else:
+            caller = self._live.get(emission.parent_id or "")
+            if caller is not None:
+                self._begin_call_wait(caller, wait)
+            now = self._environment.clock.now()
+            priority = emission.priority if child.priority is None else child.priority
+            batch = Batch(
+                emission, (child,), action, priority, now, None, wait, leaves=self._leaves_at_all
+            )
+            if batch.leaves and self._admission.may_start(action):
+                self._emitted += 1
+                self._counts[Phase.PENDING] += 1
+                if self._environment.publisher.active:
+                    self._publish_scheduled(emission, child, None, now)
+                self._begin_run(batch, (0,))
+                self._admission.turns.served(emission.process.id)
+                return
+            tell(emission.parent, CallOut(child.id))
+            reply: Any = wait  # it takes the answer as a future would
+            self._queue(self._incarnate(emission, child, action, None, reply), new_root=False)
+            self._note_blocked(wait, child.id)
+
+    def _on_submit_group(self, message: SubmitGroup) -> None:
+        emission = message.emission
+        refusal = self._claim(message.children)
+        if refusal is not None:
+            tell(emission.parent, Refused(message.reply, refusal))
+            return
+        group_id = emission.group_id or ""
+        opened = open_group(message, self._environment)
+        ref, emission = opened.ref, opened.emission
+        self._directory[group_id] = GroupEntry(
+            ref, opened.decided, opened.log, emission.parent_id or "", emission.parent
+        )
+        node = GroupNode(
+            group_id,
+            emission.parent_id,
+            message.policy.mode,
+            len(message.children),
+            open_ended=message.lazy,
+            can_expire=message.deadline is not None,
+        )
+        self._nodes[group_id] = node
+        group = self._open[group_id] = OpenGroup(ref, node)
+        tell(emission.parent, Admitted(group_id, ref, message.policy.merge, message.reply))
+        self._queue_children(group, opened, message.children, message.actions)
+
+    def _claim(self, children: Sequence[Execution]) -> Exception | None:
+        """Take every child's claim, or none."""
+        if isinstance(children, TemplateChildren):
+            return None  # made for this emit, under ids of its own
+        seen: set[str] = set()
+        for place, child in enumerate(children):
+            refusal: Exception | None = None
+            if child.id in seen:
+                refusal = DuplicateExecutionError(child.id, "shares its id with another child")
+            elif self._is_running(child.id):
+                refusal = DuplicateExecutionError(child.id, "has the id of one that is running")
+            elif not child.claim():
+                refusal = DuplicateExecutionError(child.id)
+            if refusal is not None:
+                for claimed in children[:place]:
+                    claimed.unclaim()
+                return refusal
+            seen.add(child.id)
+        return None
+
+    def _queue_children(
+        self,
+        group: OpenGroup,
+        opened: OpenedGroup,
+        children: Sequence[Execution],
+        actions: Sequence[Action],
+    ) -> None:
+        emission = opened.emission
+        now = emission.emitted_at or 0.0
+        self._emitted += len(children)
+        self._counts[Phase.PENDING] += len(children)
+        for action, priority, indexes in _kinds(emission, children, actions):
+            batch = Batch(
+                emission, children, action, priority, now, group, opened.reports,
+                leaves=self._leaves_at_all,
+            )  # fmt: skip
+            queued = self._queued(emission, priority, batch, indexes)
+            batch.seq = queued.seq
+            batch.longest = self._learned.get(action.name, 1)
+            group.queued.append(queued)
+            self._admission.push(action, queued)
+            if isinstance(children, TemplateChildren):
+                group.block = children.block
+                self._blocks[children.block] = batch
+            if not action.is_async:
+                self._recall_for(batch)
+        if self._environment.publisher.active:
+            for index, child in enumerate(children):
+                self._publish_scheduled(emission, child, index, now)
+
+    def _on_submit_more(self, message: SubmitMore) -> None:
+        group = self._open[message.emission.group_id or ""]
+        if self._is_running(message.child.id):
+            error = DuplicateExecutionError(message.child.id, "has the id of one that is running")
+            end = snapshot(
+                message.emission, message.child, message.index, ExecutionState.FAILED, error=error
+            )
+            tell(group.ref, Seal(error))
+            tell(group.ref, ChildFinished(message.index, end, settled=True))
+            return
+        group.node.out += 1
+        live = self._incarnate(message.emission, message.child, message.action, message.index)
+        self._queue(live, new_root=False)
+
+
+def _kinds(
+    emission: Emission, children: Sequence[Execution], actions: Sequence[Action]
+) -> Sequence[tuple[Action, int, Sequence[int]]]:
+    """The children by action and priority, each kind with its indexes in the order of emission."""
+    default = emission.priority
+    if isinstance(children, TemplateChildren):
+        priority = children.template.priority
+        own = default if priority is None else priority
+        return ((actions[0], own, range(len(children))),) if children else ()
+    if len(actions) == 1 and all(child.priority is None for child in children):
+        return ((actions[0], default, range(len(children))),) if children else ()
+    kinds: dict[tuple[str, int], tuple[Action, int, list[int]]] = {}
+    for index, child in enumerate(children):
+        action = actions[0] if len(actions) == 1 else actions[index]
+        priority = default if child.priority is None else child.priority
+        key = (action.name, priority)
+        kind = kinds.get(key)
+        if kind is None:
+            kind = kinds[key] = (action, priority, [])
+        kind[2].append(index)
+    return tuple(kinds.values())

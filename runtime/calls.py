@@ -1,0 +1,171 @@
+"""How the code of an execution calls a child: it waits, and lends its worker where it may."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import functools
+from typing import Any
+
+from actors.attempt import Attempt
+from actors.batch import Batch, is_plain
+from actors.below import emission_below
+from actors.emission import cancelled_snapshot, snapshot
+from actors.environment import Environment
+from actors.loans import Ledger
+from actors.messages import Lending, SubmitCall, WaitEnded, WaitHurried
+from actors.protocol_actor import request, send
+from actors.run import LEAF, Run
+from actors.system.parking import new_parker
+from actors.system.waiting import LoopWaiter
+from actors.wait import CallWait
+from orchestrator.errors import AwaitTimeoutError, DuplicateExecutionError
+from orchestrator.protocols import Subject
+from orchestrator.registry import Action
+from orchestrator.values import Execution, ExecutionState
+from runtime.waits import Waits, wake_later
+
+__all__ = ["Calls"]
+
+
+class Calls:
+    """The calls of one runtime's executions, by their own threads and tasks."""
+
+    def __init__(self, environment: Environment, waits: Waits) -> None:
+        self._environment = environment
+        self._waits = waits
+
+    def call(
+        self, attempt: Attempt, child: Execution, action: Action, timeout: float | None
+    ) -> Execution | tuple[Any]:
+        """Run *child* and block this thread, which is the attempt's own, until it has ended."""
+        attempt.check()
+        attempt.become_actor()
+        now = self._environment.clock.now
+        deadline = None if timeout is None else now() + timeout
+        parker = new_parker()
+        wait = CallWait(attempt, parker.unpark, can_expire=timeout is not None)
+        run = self._lend(wait, child, action)
+        try:
+            attempt.watch(wait, parker.unpark)
+            if run is None:
+                self._submit(wait, child, action)
+            else:
+                self._environment.place.start_run(run)
+            while not (wait.answered or wait.refused) and attempt.interruption is None:
+                left = None if deadline is None else deadline - now()
+                if left is not None and left <= 0:
+                    break
+                parker.park(left)
+        finally:
+            if run is None or not self._take_back(run):
+                self._waits.come_back(wait, parker, deadline)
+            elif run.fates.get(0) is LEAF:
+                while not wait.answered:  # its worker has yet to say what it ended with
+                    parker.park()
+            attempt.unwatch(wait)
+        return _answer_of(wait, child, timeout)
+
+    def _lend(self, wait: CallWait, child: Execution, action: Action) -> Run | None:
+        """The run of a child in its caller's place; ``None`` where the allocator has a say."""
+        environment, attempt = self._environment, wait.attempt
+        loans = environment.loans
+        if not loans.calm or action.is_async is not attempt.is_async or not attempt.may_lend:
+            return None
+        if not is_plain(action) or child.timeout is not None:
+            return None
+        if loans.is_running(child.id):
+            raise DuplicateExecutionError(child.id, "has the id of one that is running")
+        if not child.claim():
+            raise DuplicateExecutionError(child.id)
+        ledger = attempt.ledger
+        if ledger is None:
+            ledger = attempt.ledger = Ledger()
+            send(environment.allocator, Lending(attempt.execution_id, ledger))
+        variables = contextvars.copy_context()
+        emission = ledger.emission
+        if emission is None or emission.process is not attempt.context.process:
+            emission = ledger.emission = emission_below(attempt, *attempt.origin, variables)
+        priority = emission.priority if child.priority is None else child.priority
+        now = environment.clock.now()
+        batch = Batch(emission, (child,), action, priority, now, None, wait, variables, leaves=True)
+        run = loans.runs[child.id] = Run.of_call(environment, batch, ledger)
+        wait.ledger = ledger
+        wait.begun = False
+        ledger.began += 1
+        if environment.publisher.active:
+            scheduled = snapshot(emission, child, None, ExecutionState.SCHEDULED, scheduled_at=now)
+            environment.publisher.changed(scheduled, ExecutionState.PENDING, now)
+        return run
+
+    def _take_back(self, run: Run) -> bool:
+        """The caller goes on in its own place; ``False``: the child is an actor, and holds it."""
+        environment, batch = self._environment, run.batch
+        if run.fates.get(0) is not LEAF:
+            if run.take(0):  # it has not started, and never will
+                if run.ledger is not None:
+                    run.ledger.cancelled += 1
+                if environment.publisher.active:
+                    now = environment.clock.now()
+                    reason = "its caller gave up"
+                    end = cancelled_snapshot(batch.emission, batch.children[0], None, reason, now)
+                    environment.publisher.changed(end, ExecutionState.SCHEDULED, now)
+            elif run.find(0) is not None and run.fates.get(0) is not LEAF:
+                return False
+        environment.loans.runs.pop(batch.children[0].id, None)
+        return run.fates.get(0) in (None, LEAF)
+
+    def _submit(self, wait: CallWait, child: Execution, action: Action) -> None:
+        variables = contextvars.copy_context()
+        emission = emission_below(wait.attempt, *wait.attempt.origin, variables)
+        request(self._environment.allocator, SubmitCall(emission, child, action, wait))
+
+    async def call_async(
+        self, attempt: Attempt, child: Execution, action: Action, timeout: float | None
+    ) -> Execution | tuple[Any]:
+        """Run *child* and wait in this task, which is the attempt's own, until it has ended."""
+        attempt.check()
+        attempt.become_actor()
+        loop = asyncio.get_running_loop()
+        waiter = LoopWaiter(loop)
+        wake = functools.partial(waiter.wake, None)
+        wait = CallWait(attempt, wake, can_expire=timeout is not None)
+        run = self._lend(wait, child, action)
+        timer = wake_later(loop, timeout, wake)
+        attempt.watch(wait, wake)
+        if run is None:
+            self._submit(wait, child, action)
+        else:
+            self._environment.place.start_run(run)
+        try:
+            if attempt.interruption is None and not (wait.refused or wait.answered):
+                await waiter.future
+        except asyncio.CancelledError:
+            if run is None or not self._take_back(run):
+                await self._waits.come_back_async(wait, loop)
+            raise
+        except BaseException:  # the coroutine is closed where it stands: it may not wait
+            if run is None or not self._take_back(run):
+                send(self._environment.allocator, WaitEnded(wait))
+                send(self._environment.allocator, WaitHurried(wait, unwinding=True))
+            raise
+        else:
+            if run is None or not self._take_back(run):
+                await self._waits.come_back_async(wait, loop)
+        finally:
+            if timer is not None:
+                timer.cancel()
+            attempt.unwatch(wait)
+        return _answer_of(wait, child, timeout)
+
+
+def _answer_of(wait: CallWait, child: Execution, timeout: float | None) -> Execution | tuple[Any]:
+    """What a call's wait came to; raises what else ended it."""
+    wait.attempt.check()
+    if wait.refused is not None:
+        raise wait.refused
+    if wait.error is not None:
+        raise wait.error
+    if wait.ended is None:
+        raise AwaitTimeoutError(str(Subject("execution", child.id)), timeout or 0.0)
+    return wait.ended

@@ -1,0 +1,211 @@
+"""Where leaves run: children that have no actor, one after another on a worker, or as tasks.
+
+Written for speed, as it is most of what a child costs (see benchmarks/fan_out.py).
+"""
+
+from __future__ import annotations
+
+import inspect
+import weakref
+from _thread import get_ident
+from collections.abc import Callable, Generator
+from contextlib import AbstractContextManager
+from types import CoroutineType
+from typing import Any
+
+from actors.attempt import Interruption
+from actors.loans import Loans
+from actors.messages import AttemptEnded, RunOver
+from actors.protocol_actor import send, tell
+from actors.run import LEAF, OVER, LeafAttempt, Run
+from actors.system import Clock, Dispatcher
+from actors.system.parking import current_blocker, set_thread_hooks
+from orchestrator.context import current
+from orchestrator.registry import Action
+from runtime.outcomes import failed, rejected, undeclared
+
+__all__ = ["Leaves"]
+
+
+class Leaves:
+    """The runs of one runtime. Arguments are those of `Places`."""
+
+    def __init__(
+        self,
+        clock: Clock,
+        dispatcher: Dispatcher,
+        blocking: Callable[[], AbstractContextManager[None]],
+    ) -> None:
+        self._now = clock.now
+        self._dispatcher = dispatcher
+        self._blocking = blocking
+        self._runs: weakref.WeakSet[Run] = weakref.WeakSet()
+        self.loans = Loans()  # the runtime's, once it has one: it knows its runs itself
+
+    def add(self, run: Run) -> None:
+        """Its code is about to run."""
+        if run.ledger is None:
+            self._runs.add(run)
+
+    @property
+    def running(self) -> list[LeafAttempt]:
+        """The attempts whose code has begun and not ended."""
+        lent = tuple(self.loans.runs.values())
+        return [attempt for run in (*tuple(self._runs), *lent) for attempt in run.attempts()]
+
+    # On a worker thread
+
+    def work_off(self, run: Run) -> None:
+        """Start the children of a run, one after another."""
+        run.thread_id = get_ident()
+        if current_blocker() is not self._blocking:
+            set_thread_hooks(blocker=self._blocking)  # for good: the thread is the dispatcher's
+        self.add(run)
+        next_index, owner_of = run.pending.popleft, run.owners.setdefault
+        copy, invoke = run.batch.variables.copy, self._invoke_leaf
+        while True:
+            try:
+                index = next_index()
+            except IndexError:
+                break
+            attempt = LeafAttempt(run, index)
+            if owner_of(index, attempt) is attempt:
+                copy().run(invoke, attempt, run, index)
+        if run.ledger is None:
+            with self._dispatcher.keeping():
+                tell(run.environment.allocator, RunOver(run))
+                run.batch.reports.tell()
+
+    def _invoke_leaf(self, attempt: LeafAttempt, run: Run, index: int) -> None:
+        current.set(attempt)
+        batch, publisher = run.batch, run.environment.publisher
+        given = batch.input_of(index)
+        action = batch.action
+        try:
+            started_at = self._note_start(attempt, run)
+            if action.binder.direct(given):
+                value = action.function(given)
+            else:
+                args, kwargs = self._arguments(attempt, action, given)
+                value = action.function(*args, **kwargs)
+            if value.__class__ is CoroutineType:
+                value.close()
+                self._leaf_fails(attempt, failed(attempt, undeclared(attempt)))
+                return
+            if batch.emission.until is not None and not batch.emission.until(value):
+                self._leaf_fails(attempt, rejected(attempt, value))
+                return
+        except BaseException as raised:  # noqa: BLE001 - it is the attempt's end
+            self._leaf_fails(attempt, failed(attempt, raised))
+            return
+        fate = run.fates.setdefault(index, LEAF)
+        if fate is LEAF:
+            run.owners[index] = OVER
+            attempt.done = end = (index, value, started_at, self._now())
+            attempt.interruption = Interruption.OVER
+            if attempt.has_context:
+                attempt.end()
+            run.completed += 1
+            if publisher.active:
+                attempt.publish_end()
+            batch.reports.add(end)
+        else:
+            attempt.code_over = True
+            with self._dispatcher.keeping():
+                tell(fate, AttemptEnded(attempt.number, value))
+
+    def _note_start(self, attempt: LeafAttempt, run: Run) -> float:
+        """The last thing before the call: from now on the leaf has started; when that is."""
+        run.started += 1
+        attempt.started_at = now = self._now()
+        if run.environment.publisher.active:
+            attempt.publish_start()
+        return now
+
+    def _arguments(self, attempt: LeafAttempt, action: Action, given: Any) -> Any:
+        binder = action.binder
+        return binder.arguments(given, attempt.context if binder.wants_context else None)
+
+    def _leaf_fails(self, attempt: LeafAttempt, ended: AttemptEnded) -> None:
+        """A leaf that fails is made an actor, which knows what follows."""
+        ref = attempt.ref
+        attempt.code_over = True  # its owner it stays, until the allocator knows of the actor
+        with self._dispatcher.keeping():
+            send(ref, ended)
+
+    # On an event loop
+
+    async def run_async(self, attempt: LeafAttempt) -> None:  # noqa: C901, PLR0912 - one life
+        """The task of one child of a run.
+
+        Begun by hand, so that it sees even a cancel that comes before its first step.
+        """
+        run, index = attempt.run, attempt.index
+        batch, owners = run.batch, run.owners
+        ended: AttemptEnded | None = None
+        try:
+            await _FIRST_STEP
+            if owners.setdefault(index, attempt) is not attempt:
+                attempt.end()
+                self._leaf_of_loop_over(run)
+                return
+            current.set(attempt)
+            started_at = self._note_start(attempt, run)
+            given, action = batch.input_of(index), batch.action
+            if action.binder.direct(given):
+                value = await action.function(given)
+            else:
+                args, kwargs = self._arguments(attempt, action, given)
+                value = await action.function(*args, **kwargs)
+            if batch.emission.until is not None:
+                accepted = batch.emission.until(value)
+                if inspect.isawaitable(accepted):
+                    accepted = await accepted
+                if not accepted:
+                    ended = rejected(attempt, value)
+        except BaseException as raised:  # noqa: BLE001 - it is the attempt's end
+            if owners.setdefault(index, attempt) is not attempt:
+                attempt.end()
+                self._leaf_of_loop_over(run)
+                return
+            if attempt.started_at is None:  # its task was cancelled before the first step
+                run.started += 1
+            ended = failed(attempt, raised)
+        if ended is None:
+            fate = run.fates.setdefault(index, LEAF)
+            if fate is not LEAF:
+                attempt.code_over = True
+                send(fate, AttemptEnded(attempt.number, value))
+                return
+            owners[index] = OVER
+            attempt.done = end = (index, value, started_at, self._now())
+            attempt.end()
+            run.completed += 1
+            if run.environment.publisher.active:
+                attempt.publish_end()
+            batch.reports.add(end)
+            self._leaf_of_loop_over(run)
+        else:
+            self._leaf_fails(attempt, ended)
+
+    def _leaf_of_loop_over(self, run: Run) -> None:
+        if run.ledger is None and run.is_last():
+            send(run.environment.allocator, RunOver(run))
+            run.batch.reports.tell()
+
+    def never_run(self, run: Run, error: BaseException) -> None:
+        """The loop has ended before the code began."""
+        for index in run.withdraw():
+            attempt = run.owners[index] = LeafAttempt(run, index)
+            run.started += 1
+            self._leaf_fails(attempt, failed(attempt, error))
+
+
+class _FirstStep:
+    """Awaited, it is over with the task's first step."""
+
+    def __await__(self) -> Generator[None, None, None]:
+        yield
+
+
+_FIRST_STEP = _FirstStep()

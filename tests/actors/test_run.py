@@ -1,0 +1,199 @@
+"""`Run`, `LeafAttempt` and `Reports` as objects: who gets a child's token, and what it ends as."""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from actors.admission import Slots
+from actors.attempt import Interruption
+from actors.batch import Batch, Reports
+from actors.fan_in import FanIn
+from actors.messages import Promoted, Reported
+from actors.run import LEAF, OVER, LeafAttempt, Run
+from orchestrator.values import Execution, ExecutionState, GroupPolicy
+from tests.actors.fakes import Target, World, action, emission
+from tests.actors.fan_in_model import describe
+
+
+def batch_of(world: World, size: int, reports: Reports | None = None, **options: Any) -> Batch:
+    children = [Execution("t:t", number, id=f"c{number}") for number in range(size)]
+    group: Any = object()
+    return Batch(
+        emission(world, group_id="g", group=Target("group"), parent_id="p"),
+        children,
+        action(**options),
+        0,
+        50.0,
+        group,
+        reports or Reports(each=False),
+    )
+
+
+def run_of(world: World, size: int) -> Run:
+    batch = batch_of(world, size)
+    return Run(
+        world.environment,
+        batch,
+        range(size),
+        Slots(batch.action, needs_worker=True, needs_slot=False),
+    )
+
+
+@given(
+    size=st.integers(0, 8),
+    steps=st.lists(
+        st.tuples(st.sampled_from(["start", "take", "withdraw", "share"]), st.integers(0, 9))
+    ),
+)
+def test_every_child_of_a_run_is_started_or_taken_away_and_only_once(
+    size: int, steps: list[tuple[str, int]]
+) -> None:
+    run = run_of(World(), size)
+    gone: list[int] = []
+    for what, number in steps:
+        match what:
+            case "start" if run.pending:  # as the worker does
+                index = run.pending.popleft()
+                attempt = LeafAttempt(run, index)
+                if run.owners.setdefault(index, attempt) is attempt:
+                    gone.append(index)
+            case "take":
+                if run.take(number):
+                    gone.append(number)
+                assert number in gone or number >= size
+            case "withdraw":
+                gone += run.withdraw()
+            case "share":
+                some = run.withdraw(number)
+                assert some == sorted(some)
+                assert len(some) <= number
+                gone += some
+            case _:
+                pass
+    gone += run.withdraw()
+    assert sorted(gone) == list(range(size))
+
+
+def test_a_leaf_is_made_an_actor_once_and_gives_back_what_waits_behind_it() -> None:
+    world = World()
+    launched: list[Any] = []
+    world.environment.system = System(launched)  # type: ignore[assignment]
+    run = run_of(world, 3)
+    attempt = started(run)
+
+    ref = attempt.ref
+    attempt.become_actor()
+
+    assert attempt.ref is ref
+    assert run.find(0) is ref
+    assert [actor.actor_ref for actor in launched] == [ref]
+    (promoted,) = world.allocator.told_of(Promoted)
+    assert (promoted.index, promoted.ref, list(promoted.returned)) == (0, ref, [1, 2])
+    view = launched[0].view()
+    assert (view.id, view.state, view.attempts) == ("c0", ExecutionState.RUNNING, 1)
+    assert attempt.snapshot().id == "c0"
+    assert run.fates.setdefault(0, LEAF) is ref  # what the worker asks when the code has ended
+
+
+def test_a_leaf_whose_code_has_ended_becomes_no_actor() -> None:
+    world = World()
+    launched: list[Any] = []
+    world.environment.system = System(launched)  # type: ignore[assignment]
+    run = run_of(world, 1)
+    attempt = started(run)
+    assert run.fates.setdefault(0, LEAF) is LEAF
+    attempt.done = (0, "out", 60.0, 61.0)
+    attempt.interruption = Interruption.OVER
+
+    attempt.ref.actor_inbox.put("too late")
+
+    assert not launched
+    assert not world.allocator.told
+    run.owners[0] = OVER
+    assert run.find(0) is None
+    assert (attempt.snapshot().state, attempt.snapshot().output) == (
+        ExecutionState.COMPLETED,
+        "out",
+    )
+
+
+def test_an_actor_is_found_by_its_run_until_the_allocator_knows_it() -> None:
+    world = World()
+    world.environment.system = System([])  # type: ignore[assignment]
+    run = run_of(world, 1)
+    attempt = started(run)
+    ref = attempt.ref
+    attempt.code_over = True  # it has failed, and may be tried again
+
+    assert run.find(0) is ref
+    assert not run.attempts()
+    assert not run.runs_code(0)
+    run.adopted = {0}
+    assert run.find(0) is None
+
+
+def test_an_end_is_told_at_once_only_where_that_may_matter() -> None:
+    reports = Reports(each=False)
+    reports.group = group = Target("group")
+    reports.add((0, "a", 1.0, 2.0))
+    assert not group.told
+    reports.tell()
+    assert group.told == group.told_of(Reported)
+    reports.each = True
+    reports.add((1, "b", 1.0, 2.0))
+    assert len(group.told) == 2
+    reports.ends.clear()
+    reports.tell()
+    assert len(group.told) == 2
+
+
+@pytest.mark.parametrize(
+    "options", [{"timeout": 1.0}, {"max_concurrency": 1}, {"runs_in": "process"}]
+)
+def test_a_child_that_asks_for_more_than_a_worker_is_an_actor_from_the_start(
+    options: dict[str, Any],
+) -> None:
+    assert not batch_of(World(), 1, **options).leaves
+    assert batch_of(World(), 1).leaves
+
+
+@given(
+    mode=st.sampled_from(["all", "anyError"]),
+    keep=st.booleans(),
+    order=st.permutations(range(6)),
+    cut=st.lists(st.integers(0, 6), max_size=3),
+)
+def test_successes_recorded_many_at_a_time_decide_as_one_by_one(
+    mode: str, keep: bool, order: list[int], cut: list[int]
+) -> None:
+    policy = GroupPolicy(mode=mode, keep=keep)  # type: ignore[arg-type]
+    single, many = (FanIn("g", policy, len(order), describe) for _ in range(2))
+    ends = [(index, f"out {index}", 1.0, 2.0) for index in order]
+    bounds = [0, *sorted(cut), len(ends)]
+    for begin, end in itertools.pairwise(bounds):
+        results = [single.record(done[0], done) for done in ends[begin:end]]
+        together = many.record_all(ends[begin:end]) if begin < end else None
+        assert (together is None) is all(result is None for result in results)
+        assert (single.out, single.decided) == (many.out, many.decided)
+    assert single.result is not None
+    assert many.result is not None
+    assert many.result.outputs == single.result.outputs
+
+
+class System:
+    """Launches nothing, and remembers what it should have."""
+
+    def __init__(self, launched: list[Any]) -> None:
+        self.launch = launched.append
+
+
+def started(run: Run) -> LeafAttempt:
+    attempt = LeafAttempt(run, run.pending.popleft())
+    assert run.owners.setdefault(attempt.index, attempt) is attempt
+    attempt.started_at = 60.0
+    return attempt
