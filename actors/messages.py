@@ -105,7 +105,6 @@ class Promoted:
     run: Run
     index: int
     ref: Ref
-    returned: Sequence[int]  # children that the worker gives back, as its code may wait
 
 
 @frozen(eq=False)

@@ -279,13 +279,12 @@ class LeafAttempt(Attempt):
         if fate is LEAF:
             return _GONE
         if fate is not ref:  # another thread was at it, and may not have told of it yet
-            send(environment.allocator, Promoted(run, index, fate, ()))
+            send(environment.allocator, Promoted(run, index, fate))
             return fate
         self._view = actor.view
-        returned = () if batch.action.is_async else tuple(run.withdraw())
         if batch.group is None:
             send(batch.emission.parent, CallOut(batch.id_of(index)))
-        send(environment.allocator, Promoted(run, index, ref, returned))
+        send(environment.allocator, Promoted(run, index, ref))
         environment.system.launch(actor)
         if batch.action.is_async and run.ledger is None and run.is_last():
             send(environment.allocator, RunOver(run))

@@ -60,7 +60,10 @@ class RunKeeper(AllocatorRecord):
         run = message.run
         if run in self._runs:
             batch = run.batch
-            self._learn(batch, min(2 * batch.longest, self._environment.longest_run))
+            left = run.withdraw()  # behind one that has become an actor
+            if not left:
+                self._learn(batch, min(2 * batch.longest, self._environment.longest_run))
+            self._give_back(batch, left)
             self._end_run(run)
             call = batch.call
             if call is not None and call.answered:  # else it is an actor, which will answer
@@ -89,7 +92,6 @@ class RunKeeper(AllocatorRecord):
     def _on_promoted(self, message: Promoted) -> None:
         """A leaf has become an actor: it is live like any other, and has its worker's slot."""
         run, batch = message.run, message.run.batch
-        self._give_back(batch, message.returned)
         if run.adopted is None:
             run.adopted = set()
         elif message.index in run.adopted:

@@ -56,7 +56,10 @@ class Leaves:
     # On a worker thread
 
     def work_off(self, run: Run) -> None:
-        """Start the children of a run, one after another."""
+        """Start the children of a run, one after another, up to the first that becomes an actor.
+
+        That one has the worker from then on; the allocator takes the others back.
+        """
         run.thread_id = get_ident()
         if current_blocker() is not self._blocking:
             set_thread_hooks(blocker=self._blocking)  # for good: the thread is the dispatcher's
@@ -69,14 +72,15 @@ class Leaves:
             except IndexError:
                 break
             attempt = LeafAttempt(run, index)
-            if owner_of(index, attempt) is attempt:
-                copy().run(invoke, attempt, run, index)
+            if owner_of(index, attempt) is attempt and not copy().run(invoke, attempt, run, index):
+                break
         if run.ledger is None:
             with self._dispatcher.keeping():
                 tell(run.environment.allocator, RunOver(run))
                 run.batch.reports.tell()
 
-    def _invoke_leaf(self, attempt: LeafAttempt, run: Run, index: int) -> None:
+    def _invoke_leaf(self, attempt: LeafAttempt, run: Run, index: int) -> bool:
+        """Run the code of one; whether it has ended as a leaf."""
         current.set(attempt)
         batch, publisher = run.batch, run.environment.publisher
         given = batch.input_of(index)
@@ -91,13 +95,13 @@ class Leaves:
             if value.__class__ is CoroutineType:
                 value.close()
                 self._leaf_fails(attempt, failed(attempt, undeclared(attempt)))
-                return
+                return False
             if batch.emission.until is not None and not batch.emission.until(value):
                 self._leaf_fails(attempt, rejected(attempt, value))
-                return
+                return False
         except BaseException as raised:  # noqa: BLE001 - it is the attempt's end
             self._leaf_fails(attempt, failed(attempt, raised))
-            return
+            return False
         fate = run.fates.setdefault(index, LEAF)
         if fate is LEAF:
             run.owners[index] = OVER
@@ -109,10 +113,11 @@ class Leaves:
             if publisher.active:
                 attempt.publish_end()
             batch.reports.add(end)
-        else:
-            attempt.code_over = True
-            with self._dispatcher.keeping():
-                tell(fate, AttemptEnded(attempt.number, value))
+            return True
+        attempt.code_over = True
+        with self._dispatcher.keeping():
+            tell(fate, AttemptEnded(attempt.number, value))
+        return False
 
     def _note_start(self, attempt: LeafAttempt, run: Run) -> float:
         """The last thing before the call: from now on the leaf has started; when that is."""

@@ -153,8 +153,8 @@ MUTANTS = (
         "2",
         "lost wake-up: a question that comes behind the end is never answered",
         (
-            "            ask(self._group, ReadEnds(self, reply))",
-            "            tell(self._group, ReadEnds(self, reply))",
+            "            request(self._group, ReadEnds(self, reply))",
+            "            self._group.actor_inbox.put(ReadEnds(self, reply))",
         ),
         (
             "            if self._log.closed and not reply.done():\n",
@@ -287,15 +287,13 @@ MUTANTS = (
         "20",
         "a source is looked for when a cancel may have had its group forgotten",
         (
-            "            reply.add_done_callback(on_open)\n        variables",
-            "            pass\n        variables",
+            "            reply.add_done_callback(draw)\n        request(",
+            "            pass\n        request(",
         ),
         (
-            "        ask(attempt.ref, Emit(attempt.number, children, actions, policy, variables,"
-            " lazy, reply))\n",
-            "        ask(attempt.ref, Emit(attempt.number, children, actions, policy, variables,"
-            " lazy, reply))\n        if on_open is not None:\n"
-            "            reply.add_done_callback(on_open)\n",
+            " variables, lazy, reply)\n        )\n        return reply\n",
+            " variables, lazy, reply)\n        )\n        if draw is not None:\n"
+            "            reply.add_done_callback(draw)\n        return reply\n",
         ),
     ),
     _mutant(
@@ -303,8 +301,9 @@ MUTANTS = (
         "8",
         "stale resume: a wait that timed out still consumes the groups, and their errors",
         (
-            "                return self._withdraw(future, error).get()\n            raise\n",
-            "                raise\n            raise\n",
+            "                ended = self._withdraw(future, error).get()\n"
+            "                self._check_attempt()\n                return ended\n",
+            "                raise\n",
         ),
     ),
     _mutant(
@@ -330,8 +329,8 @@ MUTANTS = (
         "17",
         "a group's deadline replaces its parent's instead of narrowing it",
         (
-            "            deadline = above if deadline is None else min(deadline, above)\n",
-            "            deadline = above if deadline is None else deadline\n",
+            "        deadline = above if deadline is None else min(deadline, above)\n",
+            "        deadline = above if deadline is None else deadline\n",
         ),
     ),
     _mutant(
@@ -342,6 +341,70 @@ MUTANTS = (
             "            attempt.context.deadline = deadline if above is None else"
             " min(above, deadline)\n",
             "            attempt.context.deadline = deadline\n",
+        ),
+    ),
+    # Leaves, and how they become actors
+    _mutant(
+        "leaf-and-actor",
+        "6",
+        "a leaf that has become an actor while its code ran reports as a leaf too",
+        (
+            "        fate = run.fates.setdefault(index, LEAF)\n        if fate is LEAF:\n"
+            "            run.owners",
+            "        fate = run.fates.setdefault(index, LEAF)\n        if True:\n"
+            "            run.owners",
+        ),
+    ),
+    _mutant(
+        "token-not-asked",
+        "13",
+        "a worker starts a child whose start token a cancel has taken",
+        (
+            "            if owner_of(index, attempt) is attempt and not copy().run(",
+            "            owner_of(index, attempt)\n            if not copy().run(",
+        ),
+    ),
+    _mutant(
+        "about-to-start-missed",
+        "11",
+        "a cancel of a group misses the child that a worker is about to start",
+        (
+            "            indexes += [index for index in run.indexes if run.take(index)]"
+            "  # about to start\n",
+            "",
+        ),
+    ),
+    _mutant(
+        "leaves-run-on",
+        "11",
+        "a cancel of a group reaches queued children and actors, but no leaf that runs",
+        (
+            "                if ref is not None:\n                    tell(ref, Cancel(message.reason))\n",
+            "",
+        ),
+        (
+            "                ref = run.find(index)  # of a leaf, or of an actor that is not in"
+            " `live` yet\n",
+            "                pass\n",
+        ),
+    ),
+    _mutant(
+        "reports-come-last",
+        "5",
+        "a group takes in what leaves have come to when it is told of that, and not before",
+        (
+            "        if self._reports.ends:\n            self.take_in_reports()  # they came before\n",
+            "        if self._reports.ends and isinstance(message, Reported):\n"
+            "            self.take_in_reports()\n",
+        ),
+    ),
+    _mutant(
+        "worker-of-two",
+        "15",
+        "a worker goes on with its run though a child of it, an actor now, has its slot",
+        (
+            "            tell(fate, AttemptEnded(attempt.number, value))\n        return False\n",
+            "            tell(fate, AttemptEnded(attempt.number, value))\n        return True\n",
         ),
     ),
     # The allocator
@@ -361,9 +424,9 @@ MUTANTS = (
         "a cancel of a group reaches its first kind of queued children only",
         (
             "        for queued in group.queued:\n            batch = queued.payload\n"
-            "            indexes = queued.drop_all()",
+            "            self._cancel_rest(",
             "        for queued in group.queued[:1]:\n            batch = queued.payload\n"
-            "            indexes = queued.drop_all()",
+            "            self._cancel_rest(",
         ),
     ),
     _mutant(
@@ -381,9 +444,11 @@ MUTANTS = (
         "9",
         "a cancel of one queued child forgets to count it off",
         (
-            "                    now = self._environment.clock.now()\n"
-            "                    self._counts[Phase.PENDING] -= 1\n",
-            "                    now = self._environment.clock.now()\n",
+            "        self._counts[Phase.PENDING] -= 1\n"
+            "        self._ended[ExecutionState.CANCELLED] += 1\n"
+            "        self._publish_cancelled(batch, (index,), reason, now)\n",
+            "        self._ended[ExecutionState.CANCELLED] += 1\n"
+            "        self._publish_cancelled(batch, (index,), reason, now)\n",
         ),
     ),
     _mutant(

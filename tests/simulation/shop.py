@@ -11,6 +11,7 @@ from orchestrator import ActionRegistry, Execution, Orchestrator, Retry, Task
 from orchestrator.errors import AwaitTimeoutError
 from runtime.simulation import SimulatedRuntime
 from runtime.simulation.choosers import Plain
+from runtime.simulation.facts import LONGEST_RUN
 from runtime.simulation.schedule import Schedule
 from runtime.simulation.tasks import SimTask
 
@@ -89,9 +90,16 @@ class Shop:
 class Scripted(Plain):
     """The plain order, but for some choices, by task and step."""
 
-    def __init__(self, choices: dict[tuple[str, int], str], answers: tuple[int, ...] = ()) -> None:
+    def __init__(
+        self,
+        choices: dict[tuple[str, int], str],
+        answers: tuple[int, ...] = (),
+        *,
+        leaves: bool = True,
+    ) -> None:
         self.choices = dict(choices)
         self.answers = list(answers)
+        self.leaves = leaves
 
     def choose(self, current: SimTask, options: list[SimTask], clock: bool) -> int:
         chosen = self.choices.pop((current.name, current.step), None)
@@ -100,13 +108,18 @@ class Scripted(Plain):
         return [*(task.name for task in options), CLOCK].index(chosen)
 
     def decide(self, current: SimTask, what: str, options: int) -> int:
+        if what == LONGEST_RUN:
+            return 0 if self.leaves else 1
         return self.answers.pop(0) if self.answers else 0
 
 
 def scripted(
-    choices: dict[tuple[str, int], str] | None = None, answers: tuple[int, ...] = ()
+    choices: dict[tuple[str, int], str] | None = None,
+    answers: tuple[int, ...] = (),
+    *,
+    leaves: bool = True,
 ) -> Schedule:
-    return Schedule(lambda: Scripted(choices or {}, answers), "scripted")
+    return Schedule(lambda: Scripted(choices or {}, answers, leaves=leaves), "scripted")
 
 
 def run(schedule: Schedule, target: str, given: Any, **options: Any) -> Any:

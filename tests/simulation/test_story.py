@@ -52,7 +52,7 @@ def test_a_fan_out_is_told_from_its_emit_to_its_answer() -> None:
 
 
 def test_the_choice_that_mattered_is_marked_where_it_was_made() -> None:
-    world, answer = run(scripted({("worker-2", 1): "worker-3"}), "shop:buyers", 2)
+    world, answer = run(scripted({("worker-2", 2): "worker-3"}), "shop:buyers", 2)
 
     assert answer == 1  # one update is lost
     (mark,) = marked(world)
@@ -129,9 +129,8 @@ def test_locks_are_numbered_and_sleeps_told_in_virtual_time() -> None:
 
 
 def test_a_waiter_that_gives_up_and_one_that_resumes() -> None:
-    world, _answer = run(
-        scripted(), "shop:fan", {"kind": "shop:slow", "n": 3, "mode": "first", "patience": 0}
-    )
+    given = {"kind": "shop:slow", "n": 3, "mode": "first", "patience": 0}
+    world, _answer = run(scripted(leaves=False), "shop:fan", given)
 
     lines = lines_of(world)
     assert "root shop:fan waits for group shop:fan, for at most 0 s" in lines
