@@ -9,7 +9,7 @@ from weakref import WeakSet
 
 from actors.fan_in import Cancelled
 from actors.messages import JoinReaders, LeaveReaders, ReadEnds
-from actors.protocol_actor import send
+from actors.protocol_actor import request, send
 from actors.system import Future
 from orchestrator.values import Execution
 
@@ -102,7 +102,7 @@ class EndsReader:
             answer.set(None)
         else:
             reply: Future[None] = Future()
-            send(self._group, ReadEnds(self, reply))
+            request(self._group, ReadEnds(self, reply))  # answered too if the group ends first
             if self._log.closed and not reply.done():
                 # The group may have ended before it saw the message, and never answer.
                 self._answer(answer)
