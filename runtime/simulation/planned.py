@@ -8,15 +8,11 @@ import time
 from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
 from typing import Any, TypeVar
 
-from attrs import define, field, frozen
-
 from orchestrator import (
     ActionRegistry,
     AsyncOrchestrator,
     Cancelled,
     Execution,
-    GroupFailedError,
-    GroupTimeoutError,
     Orchestrator,
     OrchestratorError,
     Retry,
@@ -24,7 +20,6 @@ from orchestrator import (
     UnknownGroupError,
     current_context,
 )
-from runtime.simulation.errors import SimulationError
 from runtime.simulation.plans import (
     FanOutPlan,
     Fault,
@@ -38,6 +33,7 @@ from runtime.simulation.plans import (
     WaiterPlan,
     plan_at,
 )
+from runtime.simulation.records import Kind, Record, Step, Told, comparable, told, told_error
 
 __all__ = [
     "Kind",
@@ -64,86 +60,6 @@ class PlannedError(Exception):
 
 class PlannedExit(BaseException):
     """What tasks raise that end by a ``BaseException``."""
-
-
-@frozen
-class Told:
-    """What a waiter got, comparable."""
-
-    kind: str  # "outputs", or the name of the error's class
-    outputs: tuple[Any, ...] = ()
-    errors: tuple[str, ...] = ()  # of a failed group: each child's, in their order
-    missing: tuple[int, ...] = ()  # of a group whose deadline has passed
-    states: tuple[str, ...] = ()  # of a failed group: each child's at the decision
-
-
-class Kind:
-    """What a step of a record is."""
-
-    STARTS = "starts"  # the code of an attempt
-    ENDS = "ends"  # likewise
-    EMITS = "emits"  # the emit has returned
-    TOLD = "told"  # a wait has returned
-    CHILD = "child"  # as_completed gave an end
-    FAULT = "fault"  # something was done from outside
-    OPENS = "opens"  # a source of children was read for the first time
-    CLOSES = "closes"  # it is over
-
-
-@frozen
-class Step:
-    """One thing that was seen, in the order in which it was."""
-
-    kind: str
-    path: Path
-    at: float  # seconds of the clock that the code sees
-    execution_id: str = ""
-    attempt: int = 0
-    deadline: float | None = None  # of the code that starts, in the same seconds
-    group_id: str = ""
-    who: str = ""  # of those who wait: "parent", or the waiter's number
-    since: float = 0.0  # when the wait began
-    timeout: float | None = None  # of the wait
-    told: Told | None = None
-    child: Execution | None = None
-
-
-@define(eq=False)
-class Record:
-    """What was seen of one run. Any thread appends; every entry is one step."""
-
-    steps: list[Step] = field(factory=list)
-    watched: bool = False  # whether somebody reads the ends of every group
-    ids: dict[Path, str] = field(factory=dict)  # of the last execution made for each path
-    groups: dict[Path, str] = field(factory=dict)
-    threads: list[threading.Thread] = field(factory=list)
-    runtime: Any = None
-    reductions: list[tuple[Any, ...]] = field(factory=list)  # what the reducers were given
-
-    def of(self, kind: str) -> list[Step]:
-        """The steps of one kind."""
-        return [step for step in self.steps if step.kind == kind]
-
-    def running(self) -> set[str]:
-        """The executions whose code has started and not ended."""
-        inside: dict[str, int] = {}
-        for step in self.steps:
-            if step.kind == Kind.STARTS:
-                inside[step.execution_id] = inside.get(step.execution_id, 0) + 1
-            elif step.kind == Kind.ENDS:
-                inside[step.execution_id] -= 1
-        return {name for name, count in inside.items() if count}
-
-    def start(self, function: Callable[[], object]) -> None:
-        """Run *function* on a thread of its own, to be joined by `join`."""
-        thread = threading.Thread(target=function, daemon=True)
-        self.threads.append(thread)
-        thread.start()
-
-    def join(self) -> None:
-        """Wait for all threads, those started meanwhile too."""
-        for thread in self.threads:  # a list may grow while it is read
-            thread.join()
 
 
 def name_of(path: Path) -> str:
@@ -212,36 +128,6 @@ def run_plan(
     return answer
 
 
-def told(wait: Callable[[], Any]) -> Told:
-    """What a wait comes to, comparable."""
-    try:
-        value = wait()
-    except SimulationError:
-        raise
-    except Exception as error:  # noqa: BLE001 - it is the answer
-        return _told_error(error)
-    return Told("outputs", _comparable(value))
-
-
-def _comparable(value: Any) -> tuple[Any, ...]:
-    return tuple(value) if isinstance(value, list) else (value,)
-
-
-def _told_error(error: BaseException) -> Told:
-    kind = type(error).__name__
-    match error:
-        case GroupFailedError():
-            errors = tuple(f"{type(each).__name__}: {each}" for each in error.exceptions)
-            states = tuple(each.state.value for each in error.executions)
-            return Told(kind, tuple(error.outputs), errors, states=states)
-        case GroupTimeoutError():
-            return Told(kind, tuple(error.outputs), (str(error),), tuple(error.missing))
-        case BaseExceptionGroup():
-            return Told(kind, (), tuple(str(each) for each in error.exceptions))
-        case _:
-            return Told(kind, (), (str(error),))
-
-
 # What the actions do
 
 
@@ -280,7 +166,12 @@ async def _linger(plan: TaskPlan) -> None:
     if plan.is_async:
         await asyncio.sleep(plan.lingers)
     else:
-        time.sleep(plan.lingers)  # noqa: ASYNC251 - it runs in blocking code
+        _rest(plan.lingers)
+
+
+def _rest(seconds: float) -> None:
+    """Do nothing for so long, whatever becomes of the execution."""
+    threading.Event().wait(seconds)
 
 
 def _starts(record: Record, path: Path) -> tuple[str, int]:
@@ -400,11 +291,11 @@ async def _wait(
             case _:
                 value = await orchestrator.await_group(group_id, plan.patience)
     except (OrchestratorError, ExceptionGroup) as error:
-        note(_told_error(error))
+        note(told_error(error))
         if not plan.tolerant:
             raise
         return f"{name_of(path)} survived"
-    note(Told("outputs", _comparable(value)))
+    note(Told("outputs", comparable(value)))
     return value
 
 
@@ -423,7 +314,7 @@ def _send_waiter(
 
 def _await_group(record: Record, path: Path, group_id: str, who: str, waiter: WaiterPlan) -> None:
     if waiter.after:
-        time.sleep(waiter.after)
+        _rest(waiter.after)
     since = time.monotonic()
     orchestrator = Orchestrator(record.runtime)
     answer = told(lambda: orchestrator.await_group(group_id, waiter.timeout))
@@ -432,7 +323,7 @@ def _await_group(record: Record, path: Path, group_id: str, who: str, waiter: Wa
 
 def _read_ends(record: Record, path: Path, group_id: str, who: str, waiter: WaiterPlan) -> None:
     if waiter.after:
-        time.sleep(waiter.after)
+        _rest(waiter.after)
     since = time.monotonic()
     orchestrator = Orchestrator(record.runtime)
     ends: list[Any] = []
@@ -474,7 +365,7 @@ def _note_told(
 
 def _do(record: Record, plan: Plan, fault: Fault) -> None:
     if fault.after:
-        time.sleep(fault.after)
+        _rest(fault.after)
     path, _part = plan_at(plan, fault.path)
     orchestrator = Orchestrator(record.runtime)
     found = record.groups if fault.kind is FaultKind.CANCEL_GROUP else record.ids
