@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import pykka
 
-from actors.system import ActorSystem, CallingThreadDispatcher, Dispatcher, PooledActor
+from actors.system import ActorSystem, CallingThreadDispatcher, Dispatcher, Mailbox, PooledActor
 from actors.system.worker import Job
 from runtime.simulation.here import real_ident, worlds
 from runtime.simulation.tasks import SimTask, TaskKilled
@@ -137,8 +137,8 @@ class _SimWorker:
 class SimTurns(CallingThreadDispatcher):
     """Runs each turn on the task that brings the message, as production does.
 
-    The switch points are before each message, in `SimSystem`; so the actors' messages reach each
-    other in every order that threads could bring about.
+    The switch points are before an actor's begin, here, and before each message, in `SimSystem`;
+    so the actors' messages reach each other in every order that threads could bring about.
     """
 
     def __init__(self, world: World) -> None:  # not its base's, which is about threads
@@ -162,6 +162,8 @@ class SimTurns(CallingThreadDispatcher):
         task.in_turn = True
         try:
             while jobs:
+                if jobs[0].__class__ is not Mailbox:  # an actor's begin; for turns see `SimSystem`
+                    world.pause()
                 try:
                     jobs.popleft()()
                 except TaskKilled:
