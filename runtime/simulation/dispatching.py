@@ -137,8 +137,8 @@ class _SimWorker:
 class SimTurns(CallingThreadDispatcher):
     """Runs each turn on the task that brings the message, as production does.
 
-    The switch points are before an actor's begin, here, and before each message, in `SimSystem`;
-    so the actors' messages reach each other in every order that threads could bring about.
+    The switch points are before an actor's begin, here, when a message is put, and before it is
+    handled; so messages reach the actors in every order that threads could bring about.
     """
 
     def __init__(self, world: World) -> None:  # not its base's, which is about threads
@@ -189,6 +189,23 @@ class SimTurns(CallingThreadDispatcher):
         job()
 
 
+class SimMailbox(Mailbox):
+    """A mailbox with a switch point between its two steps, where threads may change too.
+
+    There it is open whether the sender handles what it has put, or somebody who comes meanwhile.
+    """
+
+    __slots__ = ()
+
+    def put(self, item: Any, /) -> None:
+        """As `Mailbox.put`."""
+        self._messages.append(item)
+        world = worlds.get(real_ident())
+        if world is not None:
+            world.pause()
+        self._look()
+
+
 class SimSystem(ActorSystem):
     """An actor system that shows each message to *listener* before the actor gets it."""
 
@@ -202,6 +219,7 @@ class SimSystem(ActorSystem):
     def adopt(self, ref: PooledActorRef[Any]) -> SimSystem:
         """As `ActorSystem.adopt`."""
         home = super().adopt(ref)
+        ref.actor_inbox.__class__ = SimMailbox  # the same object, which others may have already
         actor = ref._actor_weakref()  # noqa: SLF001 - it is about to start
         if actor is not None:
             # On the instance, so that the actor's class is the one of production.

@@ -30,7 +30,7 @@ from runtime.simulation import Schedule, SimulatedRuntime
 
 WANTED = 20  # different outcomes of real threads, of all scenarios together
 ROUNDS = 400  # of each scenario at most, until there are so many
-SCHEDULES = 6000  # of each scenario in the simulation at most; it ends when all was reached
+SCHEDULES = 20_000  # of each scenario in the simulation at most; it ends when all was reached
 SPIN = 2000  # turns of a loop at most
 
 Outcome = Any
