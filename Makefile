@@ -13,8 +13,13 @@ EXAMPLES := $(filter-out examples/__init__.py examples/web_app.py,$(wildcard exa
 
 DIST := dist
 
+# How many processes share the tests; `make test TEST_PROCESSES=0` runs them in one.
+TEST_PROCESSES ?= auto
+
+PEER_NAMES := matplotlib trio anyio xoscar dask distributed ray
 VENV := .venv
 READY := $(VENV)/.ready
+PEERS := $(VENV)/.peers
 BIN := $(VENV)/bin
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --retries 5 \
 	--constraint constraints.txt
@@ -22,12 +27,12 @@ retried = $(1) || { echo "that failed; once more in 5 seconds" >&2; sleep 5; $(1
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run print-run-command test check lint types snippets format examples bench mutants wheel \
-	clean distclean
+.PHONY: help run print-run-command test check lint types snippets format examples bench \
+	bench-page counts record-counts mutants wheel clean distclean
 
 help: ## list these targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' Makefile | \
-		awk -F'|' '{ printf "%-18s %s\n", $$1, $$2 }'
+		awk -F'|' '{ printf "%-21s %s\n", $$1, $$2 }'
 
 run: $(READY) ## run the example application
 	$(BIN)/$(RUN_COMMAND)
@@ -36,7 +41,7 @@ print-run-command:
 	@echo '$(RUN_COMMAND)'
 
 test: $(READY) ## run the tests
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses $(TEST_PROCESSES) --dist worksteal
 
 check: lint types snippets ## check format, lint, types and the programs in the documentation
 
@@ -60,8 +65,17 @@ examples: $(READY) ## run every example that ends by itself
 		$(BIN)/python -m $$module </dev/null; \
 	done
 
-bench: $(READY) ## measure fan-out and fan-in
-	$(BIN)/python -m benchmarks.fan_out
+bench: $(PEERS) ## measure all benchmarks beside their peers, in a few minutes
+	$(BIN)/python -m benchmarks
+
+bench-page: $(PEERS) ## the same, and put the figures into docs/performance.md
+	$(BIN)/python -m benchmarks --page
+
+counts: $(READY) ## compare the counts per child with their baseline
+	$(BIN)/python -m benchmarks.counts
+
+record-counts: $(READY) ## make the counts per child of this version the baseline
+	$(BIN)/python -m benchmarks.counts --record
 
 mutants: $(READY) ## see whether the tests find every seeded fault (about an hour; it can be resumed)
 	$(BIN)/python -m tests.mutants
@@ -93,4 +107,13 @@ $(READY): pyproject.toml constraints.txt
 	@echo "installing the requirements into $(VENV)"
 	@$(call retried,$(PIP_INSTALL) 'hatchling>=1.27')
 	@$(call retried,$(PIP_INSTALL) --no-build-isolation --editable '.[dev]')
+	@touch $@
+
+# A peer that can't be installed is named in the table as not measured; the others still are.
+$(PEERS): $(READY)
+	@echo "installing the peers of the benchmarks into $(VENV)"
+	@$(PIP_INSTALL) --no-build-isolation --editable '.[bench]' || { \
+		echo "not all at once, so one by one" >&2; \
+		for peer in $(PEER_NAMES); do \
+			$(PIP_INSTALL) $$peer || echo "goes on without $$peer" >&2; done; }
 	@touch $@

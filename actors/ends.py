@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 from typing import Any, TypeAlias
+from weakref import WeakSet
 
 from actors.fan_in import Cancelled
 from actors.messages import JoinReaders, LeaveReaders, ReadEnds
-from actors.protocol_actor import ask, tell
+from actors.protocol_actor import request, send
 from actors.system import Future
 from orchestrator.values import Execution
 
@@ -25,7 +26,8 @@ class EndsLog:
         self.entries: list[Entry] = []
         self.closed = False  # no more ends come; set before the group's actor can end
         self._make = make
-        self._readers: dict[EndsReader, None] = {}  # of a keep=False group
+        # Of a keep=False group. One that was let go unread must not gather ends for ever.
+        self._readers: WeakSet[EndsReader] = WeakSet()
         self._pending: list[ReadEnds] = []
 
     def append(self, entry: Entry) -> None:
@@ -58,11 +60,11 @@ class EndsLog:
     def join(self, reader: EndsReader) -> None:
         """Keep ends for *reader* from now on."""
         if not self.keep and not self.closed:
-            self._readers[reader] = None
+            self._readers.add(reader)
 
     def leave(self, reader: EndsReader) -> None:
         """Keep nothing for *reader*."""
-        self._readers.pop(reader, None)
+        self._readers.discard(reader)
         self._pending = [message for message in self._pending if message.reader is not reader]
 
     def execution(self, entry: Entry) -> Execution:
@@ -79,7 +81,7 @@ class EndsReader:
         self._cursor = 0
         self.queue: deque[Entry] = deque()
         if not log.keep:
-            tell(group, JoinReaders(self))
+            send(group, JoinReaders(self))
 
     def has_more(self) -> bool:
         """Whether there are ends that have not been read."""
@@ -100,7 +102,7 @@ class EndsReader:
             answer.set(None)
         else:
             reply: Future[None] = Future()
-            ask(self._group, ReadEnds(self, reply))  # answered too if the group ends first
+            request(self._group, ReadEnds(self, reply))  # answered too if the group ends first
             if self._log.closed and not reply.done():
                 # The group may have ended before it saw the message, and never answer.
                 self._answer(answer)
@@ -120,4 +122,4 @@ class EndsReader:
 
     def close(self) -> None:
         """Leave; nothing is kept for this reader any more."""
-        tell(self._group, LeaveReaders(self))
+        send(self._group, LeaveReaders(self))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any, assert_never
 
 from actors.attempt import Attempt
@@ -39,6 +38,7 @@ from actors.parent import ParentActor
 from actors.protocol_actor import ask, tell
 from actors.record import Phase
 from actors.retrying import may_retry
+from orchestrator.checks import checked_timeout
 from orchestrator.context import ExecutionContext
 from orchestrator.errors import (
     ExecutionCancelledError,
@@ -132,8 +132,8 @@ class ExecutionActor(ParentActor):
         self._phase = Phase.CODE
         self._code_over = False
         timeout = self._given.timeout if self._given.timeout is not None else self._action.timeout
-        if timeout == math.inf:
-            timeout = None
+        if timeout is not None:
+            timeout = checked_timeout(timeout)  # infinity is none
         attempt = self._attempt = Attempt(
             environment,
             self.actor_ref,
@@ -267,7 +267,7 @@ class ExecutionActor(ParentActor):
         self._failure = None
         self._timed_out = None
         self._attempt = None
-        self._started_at = None
+        self._last_started_at, self._started_at = self._started_at, None
         self._phase = Phase.PAUSE
         now = self._environment.clock.now()
         self._enter(_SCHEDULED, now)
@@ -382,7 +382,13 @@ class ExecutionActor(ParentActor):
         """Decide it, once, and tell everyone."""
         environment = self._environment
         now = environment.clock.now()
-        final = self._final = self._snapshot(state, output=output, error=error, completed_at=now)
+        final = self._final = self._snapshot(
+            state,
+            output=output,
+            error=error,
+            started_at=self._last_started_at if self._started_at is None else self._started_at,
+            completed_at=now,
+        )
         if error is not None:
             object.__setattr__(final, "_traceback", traceback or error.__traceback__)
         if self._timer is not None:

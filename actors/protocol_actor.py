@@ -16,7 +16,7 @@ from pykka.messages import _ActorStop
 from actors.system import Future, PooledActor
 from actors.system.parking import Parker
 
-__all__ = ["PromptReply", "ProtocolActor", "Reply", "ask", "tell"]
+__all__ = ["PromptReply", "ProtocolActor", "Reply", "ask", "request", "send", "tell"]
 
 _logger = logging.getLogger("pykka")
 
@@ -53,6 +53,16 @@ def tell(ref: Any, message: object) -> None:
 def ask(ref: Any, message: Any) -> None:
     """Send a message whose ``reply`` the actor resolves; an ended actor's mailbox answers it."""
     ref.actor_inbox.put(Envelope(message, message.reply))
+
+
+def send(ref: Any, message: object) -> None:
+    """`tell`, for code outside of turns: where a Ctrl-C may come, it goes whole or not at all."""
+    ref.actor_inbox.put_whole(message)
+
+
+def request(ref: Any, message: Any) -> None:
+    """`ask`, for code outside of turns; see `send`."""
+    ref.actor_inbox.put_whole(Envelope(message, message.reply))
 
 
 class ProtocolActor(PooledActor):
@@ -97,6 +107,8 @@ class ProtocolActor(PooledActor):
                 self.on_receive(message)
         except Exception as error:
             _logger.exception("Unhandled exception in %s on %s:", self, type(message).__name__)
+            if reply is None:  # it may ride in a message that was passed on to this actor
+                reply = getattr(message, "reply", None)
             if reply is not None:
                 with contextlib.suppress(queue.Full):
                     reply.set_exception((type(error), error, error.__traceback__))

@@ -59,6 +59,7 @@ class ExecutionRecord(ProtocolActor):
     _attempt: Attempt | None = None
     _code_over = True
     _started_at: float | None = None
+    _last_started_at: float | None = None  # of the attempt before, while no other has started
     _value: Any = None
     _pending: PendingOutput | None = None  # what groups are merged into
     _failure: AttemptEnded | None = None
@@ -152,9 +153,10 @@ class ExecutionRecord(ProtocolActor):
     def _publish_end(self, final: Execution, now: float) -> None:
         previous = self._state
         publisher = self._environment.publisher
-        if previous is _SCHEDULED and final.started_at is not None:
+        started_at = self._started_at
+        if previous is _SCHEDULED and started_at is not None:
             # It started before anybody listened: each change is told, in its order.
-            running = self._snapshot(_RUNNING, started_at=final.started_at)
-            publisher.changed(running, _SCHEDULED, final.started_at)
+            running = self._snapshot(_RUNNING, started_at=started_at)
+            publisher.changed(running, _SCHEDULED, started_at)
             previous = _RUNNING
         publisher.changed(final, previous, now)

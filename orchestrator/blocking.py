@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from typing import Any, Self
 
-from orchestrator.checks import checked_timeout
+from orchestrator.checks import checked_timeout, instance
 from orchestrator.context import ORCHESTRATOR_CONTEXT_KEY, ExecutionContext, peek_context
 from orchestrator.core import Children, Core, checked_items
 from orchestrator.errors import AwaitTimeoutError, BlockingCallError
@@ -306,6 +306,7 @@ def core_of(context: Mapping[str, Any] | None) -> Core | None:
         context = peek_context()
         if context is None:
             return None
+    instance(Mapping, context, "context", "a mapping that holds the orchestrator")
     found = context.get(ORCHESTRATOR_CONTEXT_KEY)
     core = getattr(found, "_core", None)
     if not isinstance(core, Core):

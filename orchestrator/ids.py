@@ -42,9 +42,7 @@ def was_issued(name: object) -> bool:
 
 def _after_fork() -> None:
     global _prefix  # noqa: PLW0603 - see replace_id_source
-    SIMULATED = "sim"  # the prefix of what a replacement answers
-
-_prefix = secrets.token_hex(4)
+    _prefix = secrets.token_hex(4)
 
 
 os.register_at_fork(after_in_child=_after_fork)

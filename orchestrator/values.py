@@ -16,7 +16,7 @@ from typing import Any, Literal, Self, TypeAlias
 import attrs
 from attrs import field, frozen
 
-from orchestrator.checks import at_least, checked_timeout
+from orchestrator.checks import at_least, checked_timeout, instance
 from orchestrator.ids import new_id
 from orchestrator.texts import excerpt
 
@@ -190,6 +190,8 @@ class Task:
         if not isinstance(value, str):
             message = f"a Task's action is a name such as 'service:method', not {excerpt(value)}"
             raise TypeError(message)
+        instance(str, self.id, "a Task's id", "a string")
+        instance(str, self.name, "a Task's name", "a string")
 
 
 @frozen(eq=False)
@@ -257,6 +259,8 @@ class Execution(_Hidden):
             raise ValueError(message)
         checked_timeout(fields.get("timeout"))
         _is_retry(None, None, fields.get("retry"))
+        for name in fields.keys() & {"data", "meta"}:
+            instance(Mapping, fields[name], name, "a mapping")
         return cls(action=action, input=input, **fields)
 
     def claim(self) -> bool:
@@ -364,6 +368,8 @@ class GroupPolicy:
     keep: bool = True
 
     def __attrs_post_init__(self) -> None:
+        instance(bool, self.cancel_rest, "cancel_rest", "True or False")
+        instance(bool, self.keep, "keep", "True or False")
         if (self.mode is AwaitMode.QUORUM) != (self.quorum is not None):
             message = (
                 f"quorum={self.quorum!r} with mode={self.mode.value!r}: give quorum= exactly when"

@@ -22,16 +22,18 @@ from contextlib import contextmanager, suppress
 from enum import Enum
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
-from typing import Any, NamedTuple, TypeAlias, assert_never
+from typing import NamedTuple, TypeAlias
 
 __all__ = [
     "START_WITHIN",
+    "Answer",
     "Child",
-    "PickleProblem",
-    "ProcessHostError",
-    "RemoteError",
+    "Raised",
+    "RaisedLink",
+    "Returned",
     "Stage",
-    "opened",
+    "Unpicklable",
+    "Unreadable",
 ]
 
 START_WITHIN = 120.0  # seconds for a new process to say that it is ready; imports may be slow
@@ -84,31 +86,6 @@ class Raised(NamedTuple):
 
 
 Answer: TypeAlias = Returned | Unpicklable | Unreadable | Raised
-
-
-class ProcessHostError(RuntimeError):
-    """The base of what is raised about a call, besides what its function raised."""
-
-
-class PickleProblem(ProcessHostError):  # noqa: N818 - what it is called by those who catch it
-    """A function, an argument or a result can't travel between processes."""
-
-
-class RemoteError(ProcessHostError):
-    """Stands for what a function has raised where that can't be raised here itself.
-
-    Either it does not pickle or unpickle, or it is no `Exception` (a ``SystemExit``, say); then
-    it is the ``__cause__``. The remote traceback is a note.
-    """
-
-    def __init__(self, type_name: str, message: str, reason: str) -> None:
-        super().__init__(type_name, message, reason)
-        self.type_name = type_name
-        self.message = message
-        self.reason = reason  # why it could not come back itself
-
-    def __str__(self) -> str:
-        return f"{self.type_name}: {self.message} ({self.reason})"
 
 
 def _serve(connection: Connection) -> None:
@@ -227,76 +204,6 @@ def _flush() -> None:
     for stream in (sys.stdout, sys.stderr):
         with suppress(Exception):
             stream.flush()
-
-
-def opened(data: bytes, function: str) -> Any:
-    """What the call returns or raises."""
-    stream = io.BytesIO(data)
-    answer: Answer = pickle.load(stream)  # noqa: S301 - our own child wrote it
-    match answer:
-        case Returned():
-            try:
-                return pickle.load(stream)  # noqa: S301 - as above
-            except Exception as error:
-                message = (
-                    f"{function} returned a {answer.type_name}, which was pickled but can't be"
-                    f" unpickled: {type(error).__name__}: {error}; return plain data"
-                )
-                raise PickleProblem(message) from error
-        case Unpicklable():
-            message = (
-                f"{function} returned a {answer.type_name}, which can't be pickled:"
-                f" {answer.reason}; return plain data"
-            )
-            raise PickleProblem(message)
-        case Unreadable():
-            message = (
-                f"{function} and its arguments can't be unpickled in a process:"
-                f" {answer.reason}; they must be importable there, from a module or from a script"
-                ' that does its work under `if __name__ == "__main__":`'
-            )
-            raise PickleProblem(message)
-        case Raised():
-            raise _rebuilt(answer)
-        case _:
-            assert_never(answer)
-
-
-def _rebuilt(answer: Raised) -> Exception:
-    errors = [_exception(link, answer.pid) for link in answer.links]
-    for link, error, origin in zip(answer.links, errors, [*errors[1:], None], strict=True):
-        if link.has_cause:
-            error.__cause__ = origin
-        else:
-            error.__context__ = origin
-        error.__suppress_context__ = link.suppress_context
-    first = errors[0]
-    if isinstance(first, Exception):
-        return first
-    top = answer.links[0]
-    stand_in = RemoteError(
-        top.type_name, top.message, "it is no Exception, and ends its call alone"
-    )
-    stand_in.__cause__ = first
-    return stand_in
-
-
-def _exception(link: RaisedLink, pid: int) -> BaseException:
-    reason = f"it can't be pickled: {link.reason}"
-    error = None
-    if link.pickled:
-        try:
-            error = pickle.loads(link.pickled)  # noqa: S301 - our own child wrote it
-        except Exception as problem:  # noqa: BLE001 - its class decides what happens here
-            reason = f"it was pickled but can't be unpickled: {type(problem).__name__}: {problem}"
-    if not isinstance(error, BaseException):
-        error = RemoteError(link.type_name, link.message, reason)
-    with suppress(TypeError):  # a class may have a __notes__ of another kind
-        if not getattr(error, "__notes__", None):
-            for note in link.notes:
-                error.add_note(note)
-        error.add_note(f"In process {pid}:\n{link.text.rstrip()}")
-    return error
 
 
 class Stage(Enum):

@@ -17,9 +17,9 @@ from attrs import define
 from actors.attempt import Attempt
 from actors.environment import Environment
 from actors.messages import Drain, ReadStats
-from actors.protocol_actor import PromptReply, Reply, ask
+from actors.protocol_actor import PromptReply, Reply, request
 from actors.stats import Stats
-from actors.system import Future, StopTimeoutError
+from actors.system import Future, Relay, StopTimeoutError
 from orchestrator.errors import CloseTimeoutError, RuntimeClosedError
 from orchestrator.protocols import Subject
 from orchestrator.texts import excerpt
@@ -42,12 +42,13 @@ class Closing:
     loops: Loops
     processes: ProcessHost
     subscriptions: Subscriptions
+    relay: Relay | None
     stats: Stats | None = None  # the last ones, once everything has ended
 
     def drain(self, *, cancel: bool) -> Future[None]:
         """Take no more roots; resolved when nothing is left to run."""
         reply: Reply[None] = Reply(Drained)
-        ask(self.environment.allocator, Drain(reply, cancel, "its runtime was closed"))
+        request(self.environment.allocator, Drain(reply, cancel, "its runtime was closed"))
         return reply
 
     def shut_down(self, deadline: float | None, timeout: float | None) -> None:
@@ -59,7 +60,7 @@ class Closing:
         clock = self.environment.clock
         if self.stats is None:
             reply: PromptReply[Stats] = PromptReply(Drained)
-            ask(self.environment.allocator, ReadStats(reply))
+            request(self.environment.allocator, ReadStats(reply))
             with contextlib.suppress(Drained):  # another close has stopped the actors
                 self.stats = reply.get()
 
@@ -82,6 +83,8 @@ class Closing:
             for thread in self.environment.dispatcher.threads:
                 late += _if_alive(thread)
         clock.close()
+        if self.relay is not None:
+            self.relay.close()
         if late and timeout is not None:
             raise CloseTimeoutError(timeout, tuple(late))
 

@@ -7,6 +7,7 @@ each group, each attempt and each wait.
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -14,7 +15,6 @@ from typing import Any
 from actors.environment import Publisher
 from actors.stats import Stats
 from orchestrator.values import Execution, ExecutionState
-from runtime import observing
 from runtime.checking.executions import ExecutionChecks
 from runtime.checking.groups import GroupChecks
 from runtime.checking.limits import LimitChecks
@@ -45,7 +45,8 @@ class InvariantChecker:
         self._more = more
         self.violations: list[Violation] = []
         self._changes: deque[tuple[Execution, ExecutionState, float]] = deque()
-        self._facts: deque[Fact] = deque()
+        self._facts: list[Fact] = []
+        self._last = -math.inf  # when the last fact was
         self.now = 0.0  # of the last message
         self.path: tuple[str, ...] = ()  # there are no switches
         self._observer = Observer(self._facts, self)
@@ -66,9 +67,7 @@ class InvariantChecker:
         """An execution, now *execution*, was *previous* until *at*."""
         self._changes.append((execution, previous, at))
 
-    def on_message(
-        self, now: float, actor: Any, message: Any
-    ) -> Callable[[Any], None] | None:
+    def on_message(self, now: float, actor: Any, message: Any) -> Callable[[Any], None] | None:
         """An actor is about to handle a message; call what this returns with it after that."""
         self.now = now
         return self._observer.on_message(actor, message)
@@ -94,15 +93,19 @@ class InvariantChecker:
         """
         while self._changes:
             self._states.on_change(*self._changes.popleft())
+        facts, self._facts[:] = self._facts[:], []
         if self._more is not None:
-            self._facts.extend(self._more())
-        handlers = self._handlers
-        note_time = self._executions.note_time
-        while self._facts:
-            fact = self._facts.popleft()
-            note_time(fact[1])
+            facts.extend(self._more())
+        handlers, last = self._handlers, self._last
+        for fact in facts:
+            if fact[1] < last:
+                self._report(
+                    Invariant.TIME, fact[1], f"it was {last:.3f} s before it was {fact[1]:.3f} s"
+                )
+            last = fact[1]
             for handler in handlers.get(fact[0], ()):
                 handler(fact)
+        self._last = last
         self._groups.verify(drained=drained)
         self._executions.verify(drained=drained)
         self._waits.verify(drained=drained)

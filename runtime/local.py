@@ -6,30 +6,21 @@ import asyncio
 import functools
 import itertools
 import os
-import random
 import threading
 import weakref
 from collections.abc import Callable, Mapping, Sized
 from types import TracebackType
 from typing import Any, Self
 
-from attrs import frozen
-
 from actors.allocator import AllocatorActor
 from actors.environment import Environment, Publisher
-from actors.messages import (
-    ReadStats,
-)
-from actors.protocol_actor import PromptReply, ask
+from actors.messages import ReadStats
+from actors.protocol_actor import PromptReply, request
 from actors.stats import Stats
-from actors.system import ActorSystem, CallingThreadDispatcher, Clock, Dispatcher, Future
+from actors.system import Future
 from orchestrator.blocking import refuse_on_loop
 from orchestrator.checks import at_least, checked_timeout
-from orchestrator.errors import (
-    AwaitTimeoutError,
-    DeadlockError,
-    RuntimeClosedError,
-)
+from orchestrator.errors import AwaitTimeoutError, DeadlockError, RuntimeClosedError
 from orchestrator.ids import new_id
 from orchestrator.registry import Action, ActionRegistry
 from orchestrator.texts import excerpt
@@ -38,30 +29,19 @@ from runtime.checked import CheckedRuntime
 from runtime.closing import DRAIN, Closing, Drained, closed_error
 from runtime.handle import Handle
 from runtime.loops import Loops
+from runtime.machinery import Machinery, of_threads
 from runtime.places import Places
 from runtime.port import error_of
 from runtime.preparing import Preparing
-from runtime.processes import ProcessHost
-from runtime.scope import Scope
+from runtime.scope import Scope, leave_interrupted
 from runtime.subscriptions import ExecutionEvent, Listener, Subscription, Subscriptions
 from runtime.waits import current_attempt
 
-__all__ = ["LocalRuntime", "Machinery"]
+__all__ = ["LocalRuntime"]
 
 _RETRY = 0.05  # seconds after which a thread that could not be started is tried again
 
 _numbers = itertools.count(1)
-
-
-@frozen(eq=False)
-class Machinery:
-    """What moves a runtime: the parts that a simulation swaps for its own."""
-
-    clock: Clock
-    dispatcher: Dispatcher
-    system: ActorSystem
-    processes: ProcessHost
-    random: Callable[[], float]  # for the jitter of retries
 
 
 class LocalRuntime(CheckedRuntime):
@@ -116,7 +96,13 @@ class LocalRuntime(CheckedRuntime):
             AllocatorActor, self._environment, workers, self._groups
         )
         self._closing = Closing(
-            self._environment, self._places, self._feeders, loops, processes, self._subscriptions
+            self._environment,
+            self._places,
+            self._feeders,
+            loops,
+            processes,
+            self._subscriptions,
+            machinery.relay,
         )
         self._workers = workers
         self._draining = False  # a close has begun
@@ -125,11 +111,7 @@ class LocalRuntime(CheckedRuntime):
     # What a simulation swaps
 
     def _make_machinery(self, name: str, workers: int) -> Machinery:
-        clock = Clock(name=f"{name}-clock")
-        dispatcher = Dispatcher(None, name=f"{name}-worker", clock=clock, keep_idle=workers + 1)
-        system = ActorSystem(clock=clock, dispatcher=CallingThreadDispatcher(dispatcher), name=name)
-        clock.start()  # so that no timer fails later for want of a thread
-        return Machinery(clock, dispatcher, system, ProcessHost(), random.random)
+        return of_threads(name, workers)
 
     def _make_places(self, machinery: Machinery, loops: Loops) -> Places:
         return Places(
@@ -276,7 +258,7 @@ class LocalRuntime(CheckedRuntime):
         if self._closing.stats is not None:
             return self._closing.stats
         reply: PromptReply[Stats] = PromptReply(closed_error)
-        ask(self._environment.allocator, ReadStats(reply))
+        request(self._environment.allocator, ReadStats(reply))
         try:
             return reply.get()
         except RuntimeClosedError:
@@ -364,6 +346,7 @@ class LocalRuntime(CheckedRuntime):
         raised: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        leave_interrupted(current_attempt(self._environment), raised)
         self.close(cancel=raised is not None)
 
     async def __aenter__(self) -> Self:
@@ -377,6 +360,7 @@ class LocalRuntime(CheckedRuntime):
         raised: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        leave_interrupted(current_attempt(self._environment), raised)
         await self.aclose(cancel=raised is not None)
 
     def __repr__(self) -> str:

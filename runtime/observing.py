@@ -55,13 +55,15 @@ REQUEUED = "requeued"  # execution id: its next attempt is queued
 PAUSED = "paused"  # execution id, whether an attempt follows: its code is over, it is not
 CANCELLING = "cancelling"  # execution id: it is decided, its code runs on
 SETTLED = "settled"  # execution id, state: it and all below it are over
-REST_CANCELLED = "rest cancelled"  # group id, reason
+REST_CANCELLED = "rest cancelled"  # group id, reason: seen after the turn
 DRAINING = "draining"  # whether what runs is cancelled
 
 # Told to an execution
 ADMITTED = "admitted"  # group id
 REFUSED = "refused"  # execution id, the reply of the emit, error
-CODE_ENDED = "code ended"  # execution id, attempt, error, value: the actor hears that its code is over
+CODE_ENDED = (
+    "code ended"  # execution id, attempt, error, value: the actor hears that its code is over
+)
 CANCELLED = "cancelled"  # execution id, reason, its state, its attempts: a cancel has come
 DEADLINE = "deadline"  # execution id, whether it had ended
 TIMED_OUT = "timed out"  # execution id, attempt
@@ -91,8 +93,15 @@ AT_ONCE = 0  # the token of a wait for what had happened already
 class Position(Protocol):
     """Where a run is: in a simulation, its world."""
 
-    now: float  # the clock's seconds
-    path: Sized  # one entry for each switch so far
+    @property
+    def now(self) -> float:
+        """The clock's seconds."""
+        ...
+
+    @property
+    def path(self) -> Sized:
+        """One entry for each switch so far."""
+        ...
 
 
 class Observer:
@@ -104,9 +113,7 @@ class Observer:
         runtime: The number of the runtime.
     """
 
-    def __init__(
-        self, facts: MutableSequence[Fact], position: Position, runtime: int = 0
-    ) -> None:
+    def __init__(self, facts: MutableSequence[Fact], position: Position, runtime: int = 0) -> None:
         self._append = facts.append
         self._position = position
         self._runtime = runtime
@@ -129,6 +136,8 @@ class Observer:
             self._append(head + read[1](actor, message))
             if read[0] is CHANGED:
                 self.saw_result(message.group_id, message.result)
+        if message.__class__ is CancelMembers:  # a fact once each member has been told
+            return lambda _actor: self.note(REST_CANCELLED, message.group_id, message.reason)
         return self._look if is_group else None
 
     def _look(self, group: CorrelationGroupActor) -> None:
@@ -182,7 +191,6 @@ _READERS: dict[type, tuple[str, Callable[[Any, Any], tuple[Any, ...]]]] = {
     CodeOver: (PAUSED, _code_over),
     Decided: (CANCELLING, lambda _a, m: (m.execution_id,)),
     Settled: (SETTLED, lambda _a, m: (m.execution_id, m.state)),
-    CancelMembers: (REST_CANCELLED, lambda _a, m: (m.group_id, m.reason)),
     Drain: (DRAINING, lambda _a, m: (m.cancel,)),
     Admitted: (ADMITTED, lambda _a, m: (m.group_id,)),
     Refused: (REFUSED, lambda a, m: (a.execution_id, m.reply, m.error)),

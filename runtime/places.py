@@ -17,7 +17,7 @@ from typing import Any
 from actors.attempt import Attempt
 from actors.failures import translated
 from actors.messages import AttemptEnded, AttemptStarted, Stamped
-from actors.protocol_actor import tell
+from actors.protocol_actor import send, tell
 from actors.system import Clock, Dispatcher
 from actors.system.parking import current_blocker, set_thread_hooks
 from orchestrator.context import current
@@ -84,8 +84,8 @@ class Places:
 
     def _invoke(self, attempt: Attempt) -> AttemptEnded:
         current.set(attempt.context)
-        self._note_start(attempt)
         try:
+            self._note_start(attempt)
             args, kwargs = attempt.action.binder.arguments(attempt.given, attempt.context)
             if attempt.action.runs_in == "process":
                 value = self._call_process(attempt, args, kwargs)
@@ -110,6 +110,8 @@ class Places:
         except PickleProblem as problem:
             raise InvalidInputError(str(problem), action=attempt.action.name) from problem
         except ProcessHostError as problem:
+            if problem.__cause__ is not None and not isinstance(problem.__cause__, Exception):
+                raise problem.__cause__ from None  # a SystemExit, say, as if it had run here
             message = f"action {attempt.action.name!r}: {problem}"
             raise OrchestratorError(message) from problem
 
@@ -125,7 +127,7 @@ class Places:
         except BaseException as raised:  # noqa: BLE001 - it is the attempt's end
             ended = _failed(attempt, raised)
         del self.running[attempt]
-        tell(attempt.ref, ended)
+        send(attempt.ref, ended)
 
     async def _invoke_async(self, attempt: Attempt) -> AttemptEnded:
         current.set(attempt.context)

@@ -31,8 +31,9 @@ from actors.messages import (
     UnblockOther,
     WithdrawUnblock,
 )
-from actors.protocol_actor import PromptReply, Reply, ask, tell
+from actors.protocol_actor import PromptReply, Reply, request, send
 from actors.system import Future
+from orchestrator.checks import instance
 from orchestrator.context import current, peek_context
 from orchestrator.errors import (
     AwaitTimeoutError,
@@ -83,6 +84,8 @@ class RuntimePort:
         over: Future[None] | None = None,
     ) -> Future[Execution]:
         """Queue a root; the parts of this runtime call it."""
+        if context is not None:
+            instance(Mapping, context, "context", "a mapping of names to values")
         process = Process(execution.process_id or execution.id)
         variables = contextvars.copy_context()
         if peek_context() is not None:  # one that each starts the next must not keep them all
@@ -96,7 +99,7 @@ class RuntimePort:
             own_timeout=timeout,
         )
         reply: Reply[Execution] = Reply(closed_error)
-        ask(
+        request(
             self._environment.allocator,
             SubmitOne(emission, execution, action, reply, scope, over),
         )
@@ -105,13 +108,13 @@ class RuntimePort:
     def cancel_root(self, execution_id: str, reason: str) -> None:
         """Cancel by id whatever still runs; the parts of this runtime call it."""
         self._check_fork()
-        tell(self._environment.allocator, CancelExecution(execution_id, reason))
+        send(self._environment.allocator, CancelExecution(execution_id, reason))
 
     def snapshot_of(self, execution_id: str, ended: Future[Execution]) -> Execution:
         """A live execution as it is now, or as it ended."""
         self._check_fork()
         reply: PromptReply[Execution] = PromptReply(closed_error)
-        ask(self._environment.allocator, SnapshotOther(execution_id, reply))
+        request(self._environment.allocator, SnapshotOther(execution_id, reply))
         try:
             return reply.get()
         except UnknownExecutionError:
@@ -159,7 +162,7 @@ class RuntimePort:
                 group = self._groups[group_id]  # in its emitter's turn, it can't be forgotten yet
                 self._feeders.start(group, group_id, source, variables, loop)
 
-        return self._emit(attempt, (), (), policy, on_open=begin)
+        return self._emit(attempt, (), (), policy, begin)
 
     def _emit(
         self,
@@ -167,16 +170,17 @@ class RuntimePort:
         children: Sequence[Execution],
         actions: Sequence[Action],
         policy: GroupPolicy,
-        *,
-        on_open: Callable[[Future[str]], object] | None = None,
+        draw: Callable[[Future[str]], object] | None = None,
     ) -> Future[str]:
-        """Ask for a group; a lazy one has an *on_open*, called before anyone can forget it."""
+        """Ask for a group; a lazy one is drawn by *draw*, which is told when it is open."""
         reply: PromptReply[str] = PromptReply(lambda: attempt_over(attempt.execution_id))
-        lazy = on_open is not None
-        if on_open is not None:
-            reply.add_done_callback(on_open)
         variables = contextvars.copy_context()
-        ask(attempt.ref, Emit(attempt.number, children, actions, policy, variables, lazy, reply))
+        lazy = draw is not None
+        if draw is not None:  # before it can open: an open group without its source never ends
+            reply.add_done_callback(draw)
+        request(
+            attempt.ref, Emit(attempt.number, children, actions, policy, variables, lazy, reply)
+        )
         return reply
 
     def _attempt_of(self, parent: Execution) -> Attempt:
@@ -202,7 +206,7 @@ class RuntimePort:
         attempt.check()
         reply: Reply[Execution] = Reply(lambda: attempt_over(attempt.execution_id))
         variables = contextvars.copy_context()
-        ask(attempt.ref, Call(attempt.number, child, action, variables, reply))
+        request(attempt.ref, Call(attempt.number, child, action, variables, reply))
         return reply
 
     def await_group(self, group_id: str) -> Future[GroupResult]:
@@ -220,9 +224,9 @@ class RuntimePort:
         reply: Reply[Execution] = Reply(lambda: attempt_over(execution_id))
         if attempt is not None and attempt.execution_id == execution_id:
             attempt.check()
-            ask(attempt.ref, AwaitUnblock(reply))
+            request(attempt.ref, AwaitUnblock(reply))
         else:
-            ask(self._environment.allocator, UnblockOther(execution_id, reply))
+            request(self._environment.allocator, UnblockOther(execution_id, reply))
         return reply
 
     def read_ends(self, group_id: str) -> EndsReader:
@@ -235,12 +239,12 @@ class RuntimePort:
         attempt = current_attempt(self._environment)
         entry = self._groups.get(group_id)
         if attempt is not None and entry is not None and entry.parent_id == attempt.execution_id:
-            tell(attempt.ref, Consumed(group_id))
+            send(attempt.ref, Consumed(group_id))
 
     def cancel_group(self, group_id: str, reason: str = "") -> None:
         """Decide the group as cancelled, unless it has decided."""
         entry = self._group(group_id)
-        tell(entry.ref, CancelGroup(reason))
+        send(entry.ref, CancelGroup(reason))
         self.consume(group_id)
 
     def cancel(self, execution_id: str, reason: str = "") -> None:
@@ -260,7 +264,7 @@ class RuntimePort:
     def _cancel(self, ref: Any, execution_id: str, reason: str) -> bool | None:
         """Whether it was live; ``None`` where the actor asked has ended."""
         reply: PromptReply[bool] = PromptReply(closed_error)
-        ask(ref, CancelExecution(execution_id, reason, reply))
+        request(ref, CancelExecution(execution_id, reason, reply))
         try:
             return reply.get()
         except RuntimeClosedError:
@@ -270,7 +274,7 @@ class RuntimePort:
         """Forget a decided group now."""
         entry = self._group(group_id)
         reply: PromptReply[None] = PromptReply(lambda: UnknownGroupError(group_id))
-        ask(entry.parent, Release(group_id, reply))
+        request(entry.parent, Release(group_id, reply))
         reply.get()
 
     def _group(self, group_id: str) -> GroupEntry:
@@ -291,7 +295,9 @@ class RuntimePort:
             return self._waits.wait(future, timeout, subject)
         except AwaitTimeoutError as error:
             if subject.kind == "resume":
-                return self._withdraw(future, error).get()
+                ended = self._withdraw(future, error).get()
+                self._check_attempt()
+                return ended
             raise
 
     async def wait_async(self, future: Any, timeout: float | None, subject: Subject) -> Any:
@@ -301,15 +307,23 @@ class RuntimePort:
             return await self._waits.wait_async(future, timeout, subject)
         except AwaitTimeoutError as error:
             if subject.kind == "resume":
-                return await self._withdraw(future, error)
+                ended = await self._withdraw(future, error)
+                self._check_attempt()
+                return ended
             raise
 
     def _withdraw(self, future: Future[Execution], error: Exception) -> Future[Execution]:
         """Take back an `await_resume`; the execution's actor settles whether it came in time."""
         attempt = current_attempt(self._environment)
         if attempt is not None:
-            tell(attempt.ref, WithdrawUnblock(future, error))
+            send(attempt.ref, WithdrawUnblock(future, error))
         return future
+
+    def _check_attempt(self) -> None:
+        """Raise what a wait of a cancelled execution raises: it may have been answered as ended."""
+        attempt = current_attempt(self._environment)
+        if attempt is not None:
+            attempt.check()
 
     def sleep(self, seconds: float) -> None:
         """Block this thread for *seconds*; a cancel ends it."""

@@ -16,26 +16,25 @@ from __future__ import annotations
 
 import os
 import pickle
-import signal
-import sys
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
-from attrs import define
-
-from actors.system.parking import Parker, park
+from actors.system.parking import Parker, new_parker, park
 from orchestrator.checks import at_least
 from orchestrator.texts import excerpt, function_name
-from runtime._process_worker import (
-    START_WITHIN,
-    Child,
+from runtime._process_worker import START_WITHIN, Child, Stage
+from runtime.process_answers import opened
+from runtime.process_errors import (
     PickleProblem,
+    ProcessDiedError,
+    ProcessHostClosedError,
     ProcessHostError,
+    ProcessKilledError,
+    ProcessStartError,
     RemoteError,
-    Stage,
-    opened,
+    ending,
 )
 
 __all__ = [
@@ -52,52 +51,6 @@ __all__ = [
 ]
 
 
-@define(eq=False, slots=False)
-class ProcessKilledError(ProcessHostError):
-    """`ProcessCall.kill`, or the end of its host, has ended the call."""
-
-    function: str
-    reason: str
-
-    def __str__(self) -> str:
-        return f"the call of {self.function} was ended: {self.reason}"
-
-
-@define(eq=False, slots=False)
-class ProcessDiedError(ProcessHostError):
-    """The process that ran a call has ended before the call had."""
-
-    function: str
-    exit_code: int | None  # minus the signal's number where one killed it; None: not known
-
-    def __str__(self) -> str:
-        hint = (
-            "; nobody here killed it: the system may have run out of memory"
-            if sys.platform != "win32" and self.exit_code == -signal.SIGKILL
-            else "; a crash in native code and os._exit end a process like this"
-        )
-        return f"the process that ran {self.function} {_ending(self.exit_code)}{hint}"
-
-
-@define(eq=False, slots=False)
-class ProcessStartError(ProcessHostError):
-    """A new process could not be started, or ended or hung before it was ready."""
-
-    function: str
-    reason: str
-
-    def __str__(self) -> str:
-        return (
-            f"no process could be started to run {self.function}: {self.reason}; what it printed"
-            ' is on stderr. A script that starts processes needs `if __name__ == "__main__":`'
-            " around what it does, because each of them imports it"
-        )
-
-
-class ProcessHostClosedError(ProcessHostError):
-    """The host has been closed, or belongs to the process that this one was forked from."""
-
-
 class ProcessCall:
     """The caller's handle on one call: what kills it."""
 
@@ -106,7 +59,7 @@ class ProcessCall:
         self._lent: deque[Child] = deque()  # the process, while the call runs; kill may take it
         self._killed = ""  # why; written by kill before it looks for a process
         self._delivered = False  # kill has taken the process and is done with it
-        self._parker = Parker()
+        self._parker = new_parker()
 
     def kill(self) -> None:
         """Kill the process that runs this call; ``call`` then raises `ProcessKilledError`.
@@ -248,7 +201,7 @@ class ProcessHost:
         if os.getpid() != self._owner:
             return
         self._closed = True
-        parker = Parker()
+        parker = new_parker()
         self._closers[parker] = None
         for control in list(self._calls):
             control.end("its host was closed")
@@ -266,7 +219,7 @@ class ProcessHost:
                 return answer
             if child.stage is Stage.STARTING:
                 late = f"was not ready within {START_WITHIN:g} s, and " if child.late else ""
-                raise ProcessStartError(name, f"it {late}{_ending(child.exit_code)}")
+                raise ProcessStartError(name, f"it {late}{ending(child.exit_code)}")
             if child.stage is Stage.ASKED or not was_idle:
                 raise ProcessDiedError(name, child.exit_code)
             # It had died while it was idle and never had the whole request: to the next one.
@@ -395,15 +348,3 @@ def _pickled(
         check_picklable(function, args, kwargs, action=name)
         message = f"the call of {name} can't be pickled: {type(error).__name__}: {error}"
         raise PickleProblem(message) from error
-
-
-def _ending(exit_code: int | None) -> str:
-    if exit_code is None:
-        return "has ended, with an exit code that someone else has taken"
-    if exit_code >= 0:
-        return f"has ended with exit code {exit_code}"
-    try:
-        name = signal.Signals(-exit_code).name
-    except ValueError:
-        name = f"signal {-exit_code}"
-    return f"was ended by {name}"

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from actors.attempt import Attempt
 from actors.failures import translated
 from actors.messages import AttemptEnded
-from actors.protocol_actor import tell
+from actors.protocol_actor import send
 from actors.system import Future
 from orchestrator.blocking import refuse_on_loop
 from orchestrator.context import ExecutionContext, current
@@ -20,13 +20,14 @@ from orchestrator.core import output_of
 from orchestrator.errors import Cancelled, ExecutionTimeoutError
 from orchestrator.registry import Action
 from orchestrator.values import Execution, ExecutionState
+from runtime.port import error_of
 
 if TYPE_CHECKING:
     from orchestrator.asynchronous import AsyncOrchestrator
     from orchestrator.blocking import Orchestrator
     from runtime.local import LocalRuntime
 
-__all__ = ["Scope"]
+__all__ = ["Scope", "leave_interrupted"]
 
 
 def _the_callers_code() -> None:
@@ -64,9 +65,17 @@ class Scope:
 
     def __enter__(self) -> Orchestrator:
         refuse_on_loop("with runtime.execution()", "`async with runtime.execution()`")
-        attempt = self._open(BLOCKING).get()
-        attempt.thread_id = get_ident()
-        return self._begin(attempt)  # type: ignore[no-any-return]
+        ready = self._once()
+        outer = current.get()
+        try:
+            self._submit(BLOCKING, ready)
+            attempt = ready.get()
+            attempt.thread_id = get_ident()
+            return self._begin(attempt)  # type: ignore[no-any-return]
+        except BaseException as raised:
+            current.set(outer)
+            ready.add_done_callback(functools.partial(_end_unentered, raised))
+            raise
 
     def __exit__(
         self,
@@ -74,17 +83,25 @@ class Scope:
         raised: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        attempt = self._end(raised, traceback)
         try:
+            self._end(raised, traceback)
             self._over.get()
-        except BaseException:  # interrupted while it waits: what is in it has to end
+        except BaseException as interrupt:  # what is in it has to end, and it too
+            self._leave_interrupted(interrupt)
             self._runtime.cancel_root(self.id, "its scope was interrupted")
             raise
-        self._conclude(attempt, raised)
+        self._conclude(raised)
 
     async def __aenter__(self) -> AsyncOrchestrator:
-        attempt = await self._open(ASYNC)
-        return self._begin(attempt)  # type: ignore[no-any-return]
+        ready = self._once()
+        outer = current.get()
+        try:
+            self._submit(ASYNC, ready)
+            return self._begin(await ready)  # type: ignore[no-any-return]
+        except BaseException as raised:
+            current.set(outer)
+            ready.add_done_callback(functools.partial(_end_unentered, raised))
+            raise
 
     async def __aexit__(
         self,
@@ -92,33 +109,36 @@ class Scope:
         raised: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        attempt = self._end(raised, traceback)
         try:
+            self._end(raised, traceback)
             await self._over
-        except BaseException:
+        except BaseException as interrupt:
+            self._leave_interrupted(interrupt)
             self._runtime.cancel_root(self.id, "its scope was cancelled")
             await asyncio.shield(_until(self._over))
             raise
-        self._conclude(attempt, raised)
+        self._conclude(raised)
 
-    def _open(self, action: Action) -> Future[Attempt]:
+    def _once(self) -> Future[Attempt]:
+        """What is resolved with the attempt when the scope may be entered."""
         if self._attempt is not None:
             message = f"scope {self.id!r} was entered before; make a new one for each `with`"
             raise RuntimeError(message)
+        return Future()
+
+    def _submit(self, action: Action, ready: Future[Attempt]) -> None:
         self._over = Future()
-        ready: Future[Attempt] = Future()
         self._ended = self._runtime.submit_root(
             self._execution, action, scope=ready, over=self._over, **self._options
         )
         self._ended.add_done_callback(functools.partial(_never_began, ready))
-        return ready
 
     def _begin(self, attempt: Attempt) -> Any:
         self._attempt = attempt
         self._token = current.set(attempt.context)
         return attempt.orchestrator(attempt.context)
 
-    def _end(self, raised: BaseException | None, traceback: TracebackType | None) -> Attempt:
+    def _end(self, raised: BaseException | None, traceback: TracebackType | None) -> None:
         attempt, token = self._attempt, self._token
         assert attempt is not None  # noqa: S101 - it was entered
         assert token is not None  # noqa: S101
@@ -128,10 +148,16 @@ class Scope:
             error = raised
         elif raised is not None:
             error = translated(raised, f"scope {self.id!r}")
-        tell(attempt.ref, AttemptEnded(attempt.number, None, error, raised, traceback))
-        return attempt
+        send(attempt.ref, AttemptEnded(attempt.number, None, error, raised, traceback))
 
-    def _conclude(self, attempt: Attempt, raised: BaseException | None) -> None:
+    def _leave_interrupted(self, interrupt: BaseException) -> None:
+        token = self._token
+        if token is not None:
+            outer = token.old_value
+            current.set(outer if isinstance(outer, ExecutionContext) else None)
+        end_interrupted(self._attempt, interrupt)
+
+    def _conclude(self, raised: BaseException | None) -> None:
         ended = self._ended.get()
         unwound = raised is None or isinstance(raised, Cancelled | asyncio.CancelledError)
         expired = isinstance(ended.error, ExecutionTimeoutError)
@@ -139,7 +165,29 @@ class Scope:
             output_of(ended)
         if raised is None:
             output_of(ended)
-        del attempt
+
+
+def end_interrupted(attempt: Attempt | None, raised: BaseException) -> None:
+    """End the attempt of a scope that was left, but may not have ended, as its end was interrupted.
+
+    A Ctrl-C comes between any two steps of the main thread, the first of ``__exit__`` too.
+    """
+    if attempt is not None and attempt.is_scope:
+        error = translated(raised, f"the end of scope {attempt.execution_id!r}")
+        send(attempt.ref, AttemptEnded(attempt.number, None, error, raised, raised.__traceback__))
+
+
+def leave_interrupted(attempt: Attempt | None, raised: BaseException | None) -> None:
+    """The block around the current scope, if there is one, is left by an exception: end it."""
+    if raised is not None and attempt is not None and attempt.is_scope:
+        end_interrupted(attempt, raised)
+        current.set(None)
+
+
+def _end_unentered(raised: BaseException, ready: Future[Attempt]) -> None:
+    """The code that would be in the scope never comes."""
+    if error_of(ready) is None:
+        end_interrupted(ready.get(), raised)
 
 
 def _never_began(ready: Future[Attempt], ended: Future[Execution]) -> None:

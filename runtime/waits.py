@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 from actors.attempt import Attempt
 from actors.environment import Environment
 from actors.messages import WaitBegan, WaitEnded, WaitHurried
-from actors.protocol_actor import tell
+from actors.protocol_actor import send
 from actors.system.parking import Parker, new_parker
 from actors.system.waiting import LoopWaiter
 from actors.wait import Wait
@@ -90,7 +90,7 @@ class Waits:
             attempt.watch(wait, parker.unpark)
             if future is not None:
                 future.add_done_callback(wake)
-            tell(self._environment.allocator, WaitBegan(wait, subject, timeout is not None))
+            send(self._environment.allocator, WaitBegan(wait, subject, timeout is not None))
             while attempt.interruption is None and wait.refused is None:
                 if future is not None and future.done():
                     break
@@ -113,17 +113,17 @@ class Waits:
         attempt = wait.attempt
         allocator = self._environment.allocator
         now = self._environment.clock.now
-        tell(allocator, WaitEnded(wait))
+        send(allocator, WaitEnded(wait))
         if not wait.main or not attempt.holds_slots:
             return
         patient, unwinding = deadline is not None, False
         while not wait.granted:
             if attempt.interruption is not None and not unwinding:
                 unwinding, patient = True, False
-                tell(allocator, WaitHurried(wait, unwinding=True))
+                send(allocator, WaitHurried(wait, unwinding=True))
             elif patient and deadline is not None and deadline <= now():
                 patient = False
-                tell(allocator, WaitHurried(wait, unwinding=False))
+                send(allocator, WaitHurried(wait, unwinding=False))
             else:
                 parker.park(deadline - now() if patient and deadline is not None else None)
 
@@ -139,7 +139,7 @@ class Waits:
         parker = new_parker()
         wait = Wait(attempt, parker.unpark, main=True, worker_only=True)
         attempt.watch(wait, parker.unpark)
-        tell(self._environment.allocator, WaitBegan(wait, None, can_expire=True))
+        send(self._environment.allocator, WaitBegan(wait, None, can_expire=True))
         try:
             yield
         finally:
@@ -185,7 +185,7 @@ class Waits:
         attempt.watch(wait, wake)
         if future is not None:
             future.add_done_callback(waiter.wake)
-        tell(self._environment.allocator, WaitBegan(wait, subject, timeout is not None))
+        send(self._environment.allocator, WaitBegan(wait, subject, timeout is not None))
         try:
             if attempt.interruption is None and wait.refused is None:
                 await waiter.future
@@ -195,8 +195,8 @@ class Waits:
             await self._come_back_async(wait, loop)
             raise
         except BaseException:  # the coroutine is closed where it stands: it may not wait
-            tell(self._environment.allocator, WaitEnded(wait))
-            tell(self._environment.allocator, WaitHurried(wait, unwinding=True))
+            send(self._environment.allocator, WaitEnded(wait))
+            send(self._environment.allocator, WaitHurried(wait, unwinding=True))
             raise
         else:
             await self._come_back_async(wait, loop)
@@ -213,17 +213,17 @@ class Waits:
     async def _come_back_async(self, wait: Wait, loop: asyncio.AbstractEventLoop) -> None:
         allocator = self._environment.allocator
         if not wait.main or not wait.attempt.holds_slots:
-            tell(allocator, WaitEnded(wait))
+            send(allocator, WaitEnded(wait))
             return
         back = LoopWaiter(loop)
         wait.wake = functools.partial(back.wake, None)
-        tell(allocator, WaitEnded(wait))
+        send(allocator, WaitEnded(wait))
         try:
             while not wait.granted and wait.attempt.interruption is None:
                 await back.future
         finally:
             if not wait.granted:  # cancelled, perhaps once more: its code only unwinds
-                tell(allocator, WaitHurried(wait, unwinding=True))
+                send(allocator, WaitHurried(wait, unwinding=True))
 
 
 async def _wait_outside(future: Any, timeout: float | None, subject: Subject) -> Any:

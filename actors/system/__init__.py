@@ -12,6 +12,7 @@ from actors.system.dispatcher import Dispatcher
 from actors.system.future import Future
 from actors.system.mailbox import Mailbox
 from actors.system.ref import PooledActorRef
+from actors.system.relay import Relay
 from actors.system.system import ActorSystem, StopTimeoutError, default_system
 from actors.system.waiting import dropped_waiters, get_all, wait_first
 
@@ -24,6 +25,7 @@ __all__ = [
     "Mailbox",
     "PooledActor",
     "PooledActorRef",
+    "Relay",
     "StopTimeoutError",
     "Timer",
     "default_system",

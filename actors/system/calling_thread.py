@@ -1,24 +1,16 @@
 """Jobs that run on whichever thread executes them."""
 
 import logging
-import signal
 import threading
 from collections import deque
-from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 
 from actors.system.dispatcher import Dispatcher
+from actors.system.interrupts import may_be_interrupted
 from actors.system.worker import Job
 
 _logger = logging.getLogger("actors.system")
 
-try:  # the C function: the one in signal spends 2 us on making an enum of the answer
-    from _signal import getsignal as _getsignal  # type: ignore[import-not-found]
-except ImportError:
-    _getsignal = signal.getsignal
-
-_SIGINT: int = signal.SIGINT
-_raises: Callable[..., object] = signal.default_int_handler
 _NOTHING: AbstractContextManager[None] = nullcontext()
 
 
@@ -28,7 +20,6 @@ class _Here(threading.local):
     def __init__(self) -> None:
         self.jobs: deque[Job] = deque()
         self.running = False
-        self.is_main = threading.get_ident() == threading.main_thread().ident
 
 
 class CallingThreadDispatcher:
@@ -39,7 +30,7 @@ class CallingThreadDispatcher:
     a chain of messages may be of any length.
 
     A ``KeyboardInterrupt`` in the middle of a job would leave an actor half changed. So where it
-    can come, on the main thread with Python's own handler for SIGINT, the job goes to *fallback*.
+    can come (see ``may_be_interrupted``), the job goes to *fallback*.
     """
 
     def __init__(self, fallback: Dispatcher) -> None:
@@ -63,7 +54,7 @@ class CallingThreadDispatcher:
         if self._closed:
             msg = "this dispatcher has been shut down and takes no more jobs"
             raise RuntimeError(msg)
-        if here.is_main and _getsignal(_SIGINT) is _raises:
+        if may_be_interrupted():
             self._fallback.execute(job)
             return
         jobs = here.jobs

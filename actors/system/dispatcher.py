@@ -3,7 +3,7 @@
 import logging
 import threading
 from collections import deque
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from itertools import count
 
 from actors.system.clock import Clock, Timer
@@ -16,6 +16,10 @@ _logger = logging.getLogger("actors.system")
 _FIRST_RETRY = 0.01  # seconds after which a thread that could not be started is tried again
 _LAST_RETRY = 1.0  # to which that doubles
 _NOTHING: AbstractContextManager[None] = nullcontext()
+
+
+class _HopelessError(RuntimeError):
+    """No thread can be started, and there is none that could try again."""
 
 
 class _Here(threading.local):
@@ -86,7 +90,8 @@ class Dispatcher:
         Never blocks. What the job raises is logged.
 
         Raises:
-            RuntimeError: the dispatcher has been shut down.
+            RuntimeError: the dispatcher has been shut down; or it has no thread, and neither a
+                first one nor the clock's can be started, so that nothing would ever run the job.
         """
         if self._closed:
             msg = f"the dispatcher {self.name!r} has been shut down and takes no more jobs"
@@ -97,7 +102,12 @@ class Dispatcher:
             worker.kept = job
             return
         self._queue.append(job)
-        self._bring_worker()
+        try:
+            self._bring_worker()
+        except _HopelessError:
+            with suppress(ValueError):  # another thread runs it, after all
+                self._queue.remove(job)
+                raise
 
     def blocking(self) -> AbstractContextManager[object]:
         """Return a context manager for a part of a job that waits.
@@ -204,19 +214,23 @@ class Dispatcher:
             if not worker.claim.acquire(blocking=False):
                 raise  # interrupted after the start: the thread is at work, permit and all
             del self._threads[thread]
+            self._ended.append(thread)  # an interrupt may have come after its start: it ends now
             self._give_permit()
             self._starved = True
-            self._retry_later()
+            hope = self._retry_later()
             if not isinstance(error, RuntimeError):
                 raise
+            if not hope and not self._threads:
+                msg = f"{self.name} has no thread, and none can be started: {error}"
+                raise _HopelessError(msg) from error
             return False
         self._retry_delay = _FIRST_RETRY
         return True
 
-    def _retry_later(self) -> None:
-        """Come back to the queue in a while; whoever ends a job does so too."""
+    def _retry_later(self) -> bool:
+        """Come back to the queue in a while, if that can be; whoever ends a job does so too."""
         if self._retry_timer is not None and self._retry_timer.pending:
-            return
+            return True
         delay, self._retry_delay = self._retry_delay, min(2 * self._retry_delay, _LAST_RETRY)
         try:
             self._retry_timer = self._clock.call_later(delay, self._retry)
@@ -227,6 +241,8 @@ class Dispatcher:
                 self.name,
                 len(self._queue),
             )
+            return False
+        return True
 
     def _retry(self) -> None:
         """Bring as many workers as there are jobs waiting, as far as there is room."""

@@ -12,6 +12,7 @@ import pykka
 from pykka._envelope import Envelope
 from pykka.messages import _ActorStop
 
+from actors.system.interrupts import may_be_interrupted
 from actors.system.stopped import StoppedFlag
 from actors.system.worker import Job
 
@@ -31,6 +32,8 @@ class Home(Protocol):
 
     @property
     def execute(self) -> Callable[[Job], None]: ...
+    @property
+    def relay(self) -> Callable[..., None] | None: ...
 
     def on_dead_letter(self) -> None:
         """Count a message that wanted no answer and reached a dead actor."""
@@ -141,6 +144,30 @@ class Mailbox:
                     self.abandon()
             elif self._closed:
                 self._refuse()
+
+    def put_whole(self, item: Any, /) -> None:
+        """As ``put``, for a thread that a Ctrl-C may interrupt: it is put whole or not at all.
+
+        A ``put`` that is cut in half may hold the flag for ever. So the flag is left to a relay.
+        """
+        relay = None if self._home is None else self._home.relay
+        if relay is None or not may_be_interrupted():
+            self.put(item)
+            return
+        try:
+            self._messages.append(item)
+        finally:
+            relay(self._look)
+
+    def _look(self) -> None:
+        """See that what was added is handled, or answered."""
+        if self._scheduled.acquire(blocking=False):
+            try:
+                self._home.execute(self)  # type: ignore[union-attr]
+            except RuntimeError:  # the dispatcher was shut down under a living actor
+                self.abandon()
+        elif self._closed:
+            self._refuse()
 
     def get(self) -> Envelope[Any]:
         """Take the oldest message. Meant for the actor's own turn: it does not wait.

@@ -3,6 +3,7 @@
 import os
 import threading
 from _thread import allocate_lock
+from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Protocol, Self, TypeVar
 
@@ -61,6 +62,7 @@ class ActorSystem:
         *,
         dispatcher: SystemDispatcher | None = None,
         name: str = "actors",
+        relay: Callable[..., None] | None = None,
     ) -> None:
         """Make a system; it starts no thread yet.
 
@@ -70,6 +72,7 @@ class ActorSystem:
             clock: What ``clock`` returns; by default one of its own.
             dispatcher: What runs the actors, instead of workers of its own.
             name: The threads are called ``{name}-{n}``.
+            relay: What ``Mailbox.put_whole`` uses where a Ctrl-C may come: ``Relay.call``.
 
         Raises:
             ValueError: *workers* is less than one, or given together with a *dispatcher*.
@@ -86,6 +89,7 @@ class ActorSystem:
             dispatcher = Dispatcher(workers, name=name, clock=self._clock)
             self._own_dispatcher = dispatcher
         self._dispatcher: SystemDispatcher = dispatcher
+        self.relay = relay
         self.execute = dispatcher.execute  # bound once: mailboxes use it for every message
         self._known: set[type[PooledActor]] = set()  # classes that were found fit to spawn
         self._refs: dict[PooledActorRef[Any], None] = {}  # the living, in the order of spawning

@@ -6,15 +6,13 @@ from collections.abc import Callable, Iterator
 
 from attrs import define, field
 
-from orchestrator.values import ExecutionState
+from orchestrator.values import Execution, ExecutionState
 from runtime import observing
 from runtime.checking.groups import GroupChecks
 from runtime.checking.violations import Invariant, Report
 from runtime.observing import Fact
 
 __all__ = ["ExecutionChecks"]
-
-_NEVER = float("inf")
 
 
 @define(eq=False)
@@ -23,11 +21,13 @@ class _Life:
 
     id: str
     parent: str | None = None
+    group: str | None = None
     calls: list[str] = field(factory=list)  # ids of called children
     attempts: int = 0  # that have started
     running: int = 0  # the number of the attempt whose code runs
     deadline: float | None = None  # of its last attempt
     cancelled: bool = False  # a cancel came before it had ended
+    condemned: bool = False  # it began when its group had had the rest cancelled
     dropped: bool = False  # cancelled in the queue
     ended: ExecutionState | None = None  # it has reported, or settled
     settled: ExecutionState | None = None
@@ -45,7 +45,6 @@ class ExecutionChecks:
         self._report = report
         self._groups = groups
         self._lives: dict[str, _Life] = {}
-        self._last = -_NEVER
         self.handlers: dict[str, Callable[[Fact], None]] = {
             observing.SUBMITTED: self._submitted,
             observing.EMITTED: self._emitted,
@@ -53,6 +52,8 @@ class ExecutionChecks:
             observing.STARTED: self._started,
             observing.RETURNED: self._returned,
             observing.CANCELLED: self._cancelled,
+            observing.DEADLINE: self._deadline,
+            observing.WAITED: self._waited,
             observing.DROPPED: self._dropped,
             observing.REPORTED: self._reported,
             observing.SETTLED: self._settled,
@@ -64,18 +65,15 @@ class ExecutionChecks:
             life = self._lives[execution_id] = _Life(execution_id)
         return life
 
-    def note_time(self, at: float) -> None:
-        """Something has happened at *at*."""
-        if at < self._last:
-            self._report(Invariant.TIME, at, f"it was {self._last:.3f} s before it was {at:.3f} s")
-        self._last = at
-
     # Where executions come from
 
     def _submitted(self, fact: Fact) -> None:
-        given, parent = fact[4], fact[5]
-        if given.id in self._lives:
-            return  # it is refused: the id is taken
+        given, parent, is_scope = fact[4], fact[5], fact[8]
+        before = self._lives.get(given.id)
+        if before is not None:
+            if not (is_scope and before.settled):
+                return  # it is refused: the id is taken
+            del self._lives[given.id]  # a scope may have the name of one that is over
         self._life(given.id).parent = parent
         if parent is not None:
             self._life(parent).calls.append(given.id)
@@ -85,12 +83,14 @@ class ExecutionChecks:
         self._check_deadline(parent, f"group {fact[4]}", fact[4], deadline, fact[1])
         for child in children:
             if child.id not in self._lives:  # else the emit is refused
-                self._life(child.id).parent = parent
+                life = self._life(child.id)
+                life.parent, life.group = parent, fact[4]
 
     def _drawn(self, fact: Fact) -> None:
         group = self._groups.groups.get(fact[4])
         if group is not None and fact[6].id not in self._lives:
-            self._life(fact[6].id).parent = group.parent
+            life = self._life(fact[6].id)
+            life.parent, life.group = group.parent, group.id
 
     def _check_deadline(
         self, parent: str | None, what: str, name: str, deadline: float | None, at: float
@@ -141,6 +141,8 @@ class ExecutionChecks:
             )
         self._check_deadline(life.parent, execution_id, execution_id, deadline, at)
         life.attempts, life.running, life.deadline = number, number, deadline
+        own = self._groups.groups.get(life.group or "")
+        life.condemned = own is not None and own.rest_cancelled
 
     def _blame_attempt(self, life: _Life, at: float, what: str) -> None:
         self._report(Invariant.ATTEMPTS, at, f"{life.id}: {what}", life.id)
@@ -154,6 +156,24 @@ class ExecutionChecks:
         state: ExecutionState = fact[6]
         if not state.ended:
             self._life(fact[4]).cancelled = True
+            self._condemn(fact[4], "was cancelled")
+
+    def _deadline(self, fact: Fact) -> None:
+        if not fact[5]:
+            self._condemn(fact[4], "missed its deadline")
+
+    def _condemn(self, execution_id: str, why: str) -> None:
+        """All that is below it has to be told."""
+        for group in self._groups.by_parent.get(execution_id, ()):
+            if not group.over:
+                group.owed = f"{execution_id} {why}"
+
+    def _waited(self, fact: Fact) -> None:
+        ended = fact[8]
+        if isinstance(ended, Execution) and fact[6].kind == "execution":
+            life = self._lives.get(ended.id)
+            if life is not None and life.ended is None:
+                self._check_end(life, ended.state, fact[1])
 
     def _dropped(self, fact: Fact) -> None:
         group = self._groups.groups.get(fact[4])
@@ -181,9 +201,7 @@ class ExecutionChecks:
         at, execution_id, state = fact[1], fact[4], fact[5]
         life = self._life(execution_id)
         if life.settled is not None:
-            self._report(
-                Invariant.CONSERVATION, at, f"{execution_id} was over twice", execution_id
-            )
+            self._report(Invariant.CONSERVATION, at, f"{execution_id} was over twice", execution_id)
             return
         if life.ended is not None and life.ended is not state:
             self._report(
@@ -218,6 +236,14 @@ class ExecutionChecks:
         if life.cancelled and state is not ExecutionState.CANCELLED:
             self._report(
                 Invariant.CANCEL_REACHES, at, f"{life.id} was cancelled and ended {state}", life.id
+            )
+        if life.condemned and state is not ExecutionState.CANCELLED:
+            self._report(
+                Invariant.CANCEL_REACHES,
+                at,
+                f"{life.id} began when the rest of its group {life.group} had been cancelled, and"
+                f" ended {state}",
+                life.id,
             )
         if state is ExecutionState.COMPLETED:
             for group in self._groups.by_parent.get(life.id, ()):

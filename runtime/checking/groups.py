@@ -31,6 +31,9 @@ class WatchedGroup:
     result: GroupResult | None = None
     outputs: tuple[Any, ...] = ()  # at the decision
     blamed: bool = False  # that it is late was reported
+    owes_rest: bool = False  # it has to see that what is still out of it is cancelled
+    rest_cancelled: bool = False  # the allocator was told
+    owed: str = ""  # why it has to hear of a cancel, and has not
 
     @property
     def over(self) -> bool:
@@ -56,6 +59,7 @@ class GroupChecks:
             observing.DROPPED: self._dropped,
             observing.GROUP_DEADLINE: self._deadline,
             observing.GROUP_CANCELLED: self._cancelled,
+            observing.REST_CANCELLED: self._rest_cancelled,
             observing.DECIDED: self._decided,
             observing.WAITED: self._waited,
         }
@@ -81,7 +85,10 @@ class GroupChecks:
         group = self.groups.get(fact[4])
         if group is not None and group.refused:
             self._report(
-                Invariant.REFUSED_EMIT, fact[1], f"group {group.id} was opened all the same", group.id
+                Invariant.REFUSED_EMIT,
+                fact[1],
+                f"group {group.id} was opened all the same",
+                group.id,
             )
 
     def _open(self, fact: Fact) -> WatchedGroup | None:
@@ -164,7 +171,13 @@ class GroupChecks:
     def _cancelled(self, fact: Fact) -> None:
         group = self._open(fact)
         if group is not None:
+            group.owed = ""
             group.model.cancel()
+
+    def _rest_cancelled(self, fact: Fact) -> None:
+        group = self.groups.get(fact[4])
+        if group is not None:
+            group.owes_rest, group.rest_cancelled = False, True
 
     # What it decides
 
@@ -182,6 +195,9 @@ class GroupChecks:
             )
             return
         group.result, group.outputs = result, outputs
+        abandoned = isinstance(result.error, GroupTimeoutError | GroupCancelledError)
+        all_of_it = group.model.policy.cancel_rest or abandoned
+        group.owes_rest = bool(group.model.out) and all_of_it and not group.rest_cancelled
         due = group.model.due
         if due is None:
             self._report(
@@ -251,6 +267,14 @@ class GroupChecks:
                     Invariant.DECIDED_ONCE,
                     None,
                     f"the outputs of group {group.id} have changed since it decided",
+                    group.id,
+                )
+            if drained and (group.owes_rest or group.owed):
+                why = group.owed or "it decided without some of its children"
+                self._report(
+                    Invariant.CANCEL_REACHES,
+                    None,
+                    f"{why}, and what was out of group {group.id} was never cancelled",
                     group.id,
                 )
             if drained and not group.refused and (group.model.out or result is None):

@@ -1,8 +1,9 @@
-"""Checks of waits: each ends once, none too early, and a parent resumes when its groups are over."""
+"""Checks of waits: each ends once, and none too early."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 from attrs import frozen
 
@@ -41,15 +42,14 @@ class WaitChecks:
     def _waits(self, fact: Fact) -> None:
         token, who, subject, timeout = fact[4:8]
         what = "the end of a sleep" if subject is None else f"{subject.kind} {subject.id}"
-        groups: tuple[str, ...] = ()
-        if subject is not None and subject.kind == "resume":
-            groups = tuple(group.id for group in self._groups.by_parent.get(subject.id, ()))
-        self._open[token] = _Wait(who, what, timeout, fact[1], groups)
+        self._open[token] = _Wait(who, what, timeout, fact[1], self._emitted_by(subject))
         self._seen.add(token)
 
     def _waited(self, fact: Fact) -> None:
         at, token, outcome = fact[1], fact[4], fact[7]
         if token == observing.AT_ONCE:
+            if outcome == observing.ANSWERED:
+                self._check_resumed(fact[5], self._emitted_by(fact[6]), at)
             return
         wait = self._open.pop(token, None)
         if wait is None:
@@ -71,16 +71,24 @@ class WaitChecks:
                 wait.who,
             )
         if outcome == observing.ANSWERED:
-            for group_id in wait.groups:
-                group = self._groups.groups[group_id]
-                if group.result is None and not group.refused:
-                    self._report(
-                        Invariant.RESUMED_ONCE,
-                        at,
-                        f"{wait.who} resumed while its group {group_id} was open",
-                        wait.who,
-                        group_id,
-                    )
+            self._check_resumed(wait.who, wait.groups, at)
+
+    def _check_resumed(self, who: str, groups: tuple[str, ...], at: float) -> None:
+        for group_id in groups:
+            group = self._groups.groups[group_id]
+            if group.result is None and not group.refused:
+                self._report(
+                    Invariant.RESUMED_ONCE,
+                    at,
+                    f"{who} resumed while its group {group_id} was open",
+                    who,
+                    group_id,
+                )
+
+    def _emitted_by(self, subject: Any) -> tuple[str, ...]:
+        if subject is None or subject.kind != "resume":
+            return ()
+        return tuple(group.id for group in self._groups.by_parent.get(subject.id, ()))
 
     def verify(self, *, drained: bool) -> None:
         """Whoever still waits at the end was never woken."""

@@ -20,6 +20,7 @@ from runtime.simulation.errors import (  # noqa: E402
 )
 from runtime.simulation.faults import Faults, InjectedFaultError  # noqa: E402
 from runtime.simulation.hypothesis_schedules import schedules  # noqa: E402
+from runtime.simulation.reach import NotReachedError, Reach  # noqa: E402
 from runtime.simulation.runtime import SimulatedRuntime  # noqa: E402
 from runtime.simulation.schedule import Schedule  # noqa: E402
 from runtime.simulation.simulation import Simulation  # noqa: E402
@@ -28,6 +29,8 @@ __all__ = [
     "Faults",
     "InjectedFaultError",
     "NotDeterministicError",
+    "NotReachedError",
+    "Reach",
     "ReplayError",
     "Schedule",
     "SimulatedRuntime",

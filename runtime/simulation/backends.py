@@ -86,7 +86,10 @@ class GreenletBackend:
         task.handle = self._greenlet(run, self._main)  # all below main: parents make no cycle
 
     def switch(self, leaving: SimTask, to: SimTask) -> None:  # noqa: ARG002 - the protocol's
-        self._way_to(to).switch()
+        handle = to.handle
+        if not handle:  # it has not begun
+            handle = self._way_to(to)
+        handle.switch()
 
     def _way_to(self, task: SimTask) -> Any:
         handle = task.handle

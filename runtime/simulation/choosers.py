@@ -41,7 +41,7 @@ class Draws(Protocol):
 class Plain:
     """Every task runs for as long as it can; time moves when none can."""
 
-    def choose(self, current: SimTask, options: list[SimTask], clock: bool) -> int:  # noqa: ARG002, FBT001
+    def choose(self, current: SimTask, options: Sequence[SimTask], clock: bool) -> int:  # noqa: ARG002, FBT001
         """The first."""
         return 0
 
@@ -57,7 +57,7 @@ class _Drawing(ABC):
         self._randrange = draws.randrange
 
     @abstractmethod
-    def choose(self, current: SimTask, options: list[SimTask], clock: bool) -> int:  # noqa: FBT001
+    def choose(self, current: SimTask, options: Sequence[SimTask], clock: bool) -> int:  # noqa: FBT001
         """As the protocol `Chooser` says."""
 
     def decide(self, current: SimTask, what: str, options: int) -> int:  # noqa: ARG002
@@ -69,7 +69,7 @@ class _Drawing(ABC):
 class Uniform(_Drawing):
     """Any option, each as likely as the others."""
 
-    def choose(self, current: SimTask, options: list[SimTask], clock: bool) -> int:  # noqa: ARG002, FBT001
+    def choose(self, current: SimTask, options: Sequence[SimTask], clock: bool) -> int:  # noqa: ARG002, FBT001
         """Any."""
         return self._randrange(len(options) + clock)
 
@@ -107,7 +107,7 @@ class Deviating(_Drawing):
         self._gaps = _GAPS[self._randrange(len(_GAPS))]
         self._left = self._gaps[self._randrange(_PLACES)]
 
-    def choose(self, current: SimTask, options: list[SimTask], clock: bool) -> int:  # noqa: ARG002, FBT001
+    def choose(self, current: SimTask, options: Sequence[SimTask], clock: bool) -> int:  # noqa: ARG002, FBT001
         """The first, until it is time for another one."""
         self._left -= 1
         if self._left:
@@ -143,7 +143,7 @@ class Prioritised(_Drawing):
         self._lowest = -1
         self._priorities: dict[str, int] = {}
 
-    def choose(self, current: SimTask, options: list[SimTask], clock: bool) -> int:  # noqa: ARG002, FBT001
+    def choose(self, current: SimTask, options: Sequence[SimTask], clock: bool) -> int:  # noqa: ARG002, FBT001
         """The highest; the plainest of equals."""
         self._step += 1
         best = self._best(options)
@@ -173,7 +173,7 @@ class Starving(_Drawing):
     """Keeps one task waiting for very long, while the others go on and, may be, time passes."""
 
     VICTIMS = 16  # the first so many tasks that are seen
-    TIMES = (_NEVER, 1000, 300, 100, 30, 10)  # choices that it may be kept waiting for
+    TIMES = (10, 30, 100, 300, 1000, _NEVER)  # choices that it may be kept waiting for
 
     def __init__(self, draws: Draws) -> None:
         super().__init__(draws)
@@ -183,7 +183,7 @@ class Starving(_Drawing):
         self._inner = Deviating(draws)
         self._seen: dict[str, int] = {}
 
-    def choose(self, current: SimTask, options: list[SimTask], clock: bool) -> int:  # noqa: FBT001
+    def choose(self, current: SimTask, options: Sequence[SimTask], clock: bool) -> int:  # noqa: FBT001
         """As `Deviating`, unless that is the victim."""
         choice = self._inner.choose(current, options, clock)
         seen = self._seen

@@ -12,8 +12,9 @@ from actors.system import Clock, Timer
 from runtime.simulation.tasks import TaskKilled
 
 if TYPE_CHECKING:
+    from runtime.simulation.alarms import Alarm
     from runtime.simulation.tasks import SimTask
-    from runtime.simulation.world import Alarm, World
+    from runtime.simulation.world import World
 
 __all__ = ["VirtualClock"]
 
@@ -25,7 +26,7 @@ class VirtualClock(Clock):
 
     def __init__(self, world: World) -> None:  # not Clock's, which reads the real time
         self._world = world
-        self.now = world.time  # type: ignore[method-assign]
+        self.now = world.time
         self._timers: dict[Timer, Alarm] = {}
         self._due: deque[tuple[Callable[..., object], tuple[Any, ...]]] = deque()
         self._task: SimTask | None = None

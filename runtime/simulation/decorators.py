@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import functools
-import importlib
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TypeVar
 
 from runtime.simulation.errors import ReplayError
 from runtime.simulation.exploring import Options, Test, explore, running
 from runtime.simulation.hypothesis_schedules import Forced
+from runtime.simulation.reach import Reach, ReachReport
 from runtime.simulation.schedule import Schedule
 from runtime.simulation.simulation import Simulation
 from runtime.simulation.tokens import decode
@@ -33,7 +33,7 @@ def simulate(
     clock: str | float = "choose",
     backend: str = "greenlet",
     minimise: bool = True,
-    covers: Sequence[Any] = (),
+    covers: Iterable[Reach] = (),
 ) -> Callable[[F], F]:
     """Run a test under many schedules: the plain order first, then those of a portfolio.
 
@@ -51,17 +51,23 @@ def simulate(
             --schedule-seed S`` overrides it.
         clock: ``"choose"``, ``"jump"`` or seconds, see `Schedule`.
         backend: ``"greenlet"``, or ``"threads"`` for real threads that take turns.
-        minimise: Whether to make a failing schedule small, which takes two seconds at most.
-        covers: What must have happened in at least one of the runs.
+        minimise: Whether to make a failing schedule small, which takes at most two seconds of
+            processor time.
+        covers: What must have happened in at least one of the runs, or the test fails with a
+            `NotReachedError`; it is looked at when all have passed.
 
     Raises:
-        TypeError: the test has no parameter ``schedule``.
+        TypeError: the test has no parameter ``schedule``, or *covers* holds something else.
         ValueError: *schedules* is not positive, or there is no such clock or back end.
     """
     options = Options(
         schedules=schedules, seed=seed, clock=clock, backend=backend, minimise=minimise
     )
     demanded = tuple(covers)
+    for each in demanded:
+        if not isinstance(each, Reach):
+            message = f"covers= takes members of Reach, such as Reach.CHILD_LATE, not {each!r}"
+            raise TypeError(message)
 
     def decorate(function: F) -> F:
         def run(test: Test) -> None:
@@ -69,7 +75,7 @@ def simulate(
             if not demanded:
                 explore(test, options)
                 return
-            report = importlib.import_module("runtime.simulation.reach").ReachReport()
+            report = ReachReport()
             explore(test, options, lambda schedule: report.add_worlds(schedule.worlds))
             report.demand(demanded)
 

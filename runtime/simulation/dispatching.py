@@ -13,7 +13,7 @@ import pykka
 
 from actors.system import ActorSystem, CallingThreadDispatcher, Dispatcher, PooledActor
 from actors.system.worker import Job
-from runtime.simulation.here import current_world
+from runtime.simulation.here import real_ident, worlds
 from runtime.simulation.tasks import SimTask, TaskKilled
 
 if TYPE_CHECKING:
@@ -148,7 +148,7 @@ class SimTurns(CallingThreadDispatcher):
     def execute(self, job: Job) -> None:
         """As `CallingThreadDispatcher.execute`."""
         world = self._world
-        if current_world() is not world:
+        if worlds.get(real_ident()) is not world:
             self._execute_outside(job)
             return
         task = world.current
@@ -218,7 +218,7 @@ class SimSystem(ActorSystem):
         reply: pykka.Future[Any] | None,
     ) -> None:
         world = self._world
-        if world.entered and current_world() is world:
+        if worlds.get(real_ident()) is world:
             world.pause()
             after = self._listener(actor, message)
             receive(message, reply)

@@ -34,7 +34,7 @@ __all__ = [
 Test: TypeAlias = Callable[[Schedule], object]
 OnRun: TypeAlias = Callable[[Schedule], object]
 
-BUDGET = 2.0  # real seconds for making a failure small
+BUDGET = 2.0  # seconds of processor time for making a failure small
 _OTHERS = 300  # more schedules, in which a smaller failure is looked for
 _OTHER_MODES = ("few", "few", "pct-2", "pct-3", "starve")  # those with few choices to leave out
 
@@ -176,6 +176,7 @@ class Exploration:
 
     def _again(self, schedule: Schedule, error: BaseException) -> Failure[_Detail]:
         """Make the same choices again: the same has to come of it."""
+        __tracebackhide__ = True
         replay = self._replayed(schedule.deviations)
         again = self._attempt(replay)
         difference = _first_difference(schedule, replay)

@@ -14,7 +14,9 @@ from runtime.simulation.stacks import is_users
 __all__ = ["BLOCKED", "CHOICE", "FAULT", "OVER", "SPAWNED", "WAKE_UP", "Spot", "spot"]
 
 # After kind, time and switches:
-CHOICE = "choice"  # task, what was chosen instead of the plain order, whether task could go on, spot
+CHOICE = (
+    "choice"  # task, what was chosen instead of the plain order, whether task could go on, spot
+)
 FAULT = "fault"  # task, what was asked, the answer, spot
 SPAWNED = "spawned"  # task
 WAKE_UP = "a wake-up"  # what a task waits for where other facts tell it better; not written down
@@ -38,4 +40,3 @@ def spot(frame: FrameType | None) -> Spot | None:
             return name, frame.f_lineno, code.co_name
         frame = frame.f_back
     return None
-

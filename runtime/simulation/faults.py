@@ -13,7 +13,6 @@ from attrs import field, frozen
 
 from actors.attempt import Attempt
 from orchestrator.context import current_context
-from orchestrator.errors import OrchestratorError
 from orchestrator.texts import excerpt
 
 if TYPE_CHECKING:
@@ -25,8 +24,8 @@ __all__ = ["Fault", "FaultInjector", "Faults", "InjectedFaultError"]
 FOREVER = 31_536_000.0  # virtual seconds: a year
 
 
-class InjectedFaultError(OrchestratorError):
-    """What an action raises that a simulation lets fail."""
+class InjectedFaultError(RuntimeError):
+    """What an action raises that a simulation lets fail; retried like any failure of its own."""
 
 
 class Fault(enum.Enum):
@@ -124,6 +123,7 @@ class FaultInjector:
         self._sleep_async = sleep_async
         self._cancel = cancel
         self._kinds = faults.kinds
+        self._told = ("none", *(kind.value for kind, _ in self._kinds))
         self._prepared: dict[Action, Action] = {}
 
     def prepare(self, attempt: Attempt) -> None:
@@ -164,7 +164,8 @@ class FaultInjector:
 
     def _inject(self, action: Action) -> float:
         """Let something happen, or nothing; how long the attempt sleeps first."""
-        choice = self._world.decide(f"fault in {action.name}", 1 + len(self._kinds))
+        told = self._told
+        choice = self._world.decide(f"fault in {action.name}", len(told), told)
         if choice == 0:
             return 0.0
         fault, seconds = self._kinds[choice - 1]
@@ -183,3 +184,4 @@ class FaultInjector:
     def _cancel_soon(self) -> None:
         name = current_context().execution.id
         self._world.spawn("canceller", lambda: self._cancel(name, "the simulation cancels it"))
+        self._world.pause()  # it may come before the code, too

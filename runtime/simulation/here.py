@@ -1,4 +1,4 @@
-"""Which simulation the calling code belongs to, if any: the question that every patch asks first."""
+"""Which simulation the calling code belongs to, if any: what every patch asks first."""
 
 from __future__ import annotations
 

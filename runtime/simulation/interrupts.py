@@ -6,6 +6,7 @@ take the `KeyboardInterrupt` for its own failure.
 
 from __future__ import annotations
 
+import _signal  # type: ignore[import-not-found]  # those of signal make enums of everything
 import signal
 import threading
 from types import FrameType
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Interrupts"]
 
+_SIGINT = int(signal.SIGINT)
+
 
 class Interrupts:
     """The handler of one world, while it is entered on Python's main thread."""
@@ -28,14 +31,14 @@ class Interrupts:
         self._previous: Any = None
         if (
             threading.main_thread().ident == real_ident()
-            and signal.getsignal(signal.SIGINT) is signal.default_int_handler
+            and _signal.getsignal(_SIGINT) is signal.default_int_handler
         ):
-            self._previous = signal.signal(signal.SIGINT, self._handle)
+            self._previous = _signal.signal(_SIGINT, self._handle)
 
     def give_back(self) -> None:
         """The world is left."""
         if self._previous is not None:
-            signal.signal(signal.SIGINT, self._previous)
+            _signal.signal(_SIGINT, self._previous)
 
     def _handle(self, _number: int, _frame: FrameType | None) -> None:
         world = self._world

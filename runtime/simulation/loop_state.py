@@ -7,7 +7,7 @@ generators, change hands with them.
 from __future__ import annotations
 
 import sys
-from asyncio import _get_running_loop, _set_running_loop
+from asyncio import _set_running_loop
 from typing import Any
 
 from runtime.simulation.tasks import SimTask
@@ -22,18 +22,15 @@ class LoopState:
         self._hooks: dict[SimTask, Any] = {}  # of tasks that run a loop, while they have no control
 
     def leave(self, task: SimTask) -> None:
-        """*task* gives up control."""
-        loop = task.loop = _get_running_loop()
-        if loop is not None:
-            self._hooks[task] = sys.get_asyncgen_hooks()
-            sys.set_asyncgen_hooks(None, None)
-            _set_running_loop(None)
+        """*task*, which runs a loop, gives up control."""
+        self._hooks[task] = sys.get_asyncgen_hooks()
+        sys.set_asyncgen_hooks(None, None)
+        _set_running_loop(None)
 
     def come_back(self, task: SimTask) -> None:
         """*task* has control again."""
-        if task.loop is not None:
-            _set_running_loop(task.loop)
-            sys.set_asyncgen_hooks(*self._hooks.pop(task))
+        _set_running_loop(task.loop)
+        sys.set_asyncgen_hooks(*self._hooks.pop(task))
 
     def forget(self, task: SimTask) -> None:
         """*task* is over."""

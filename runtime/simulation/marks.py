@@ -4,15 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from attrs import frozen
+
 from runtime.observing import Fact
 from runtime.simulation.facts import CHOICE, FAULT, Spot
 from runtime.simulation.naming import Names, spot_text
 
-__all__ = ["Marks"]
+__all__ = ["Line", "Marks"]
 
 CLOCK = "clock!"  # as in `world`, which imports what this is made from
 FEW = 8  # choices of which the story also tells when the task that was taken off comes back
 TOGETHER = 2  # choices in a row that are told one by one
+
+
+@frozen
+class Line:
+    """One line of a story."""
+
+    at: float
+    text: str
+    mark: bool = False  # a choice of the schedule, or a fault
 
 
 class Marks:
@@ -36,34 +47,49 @@ class Marks:
         except ValueError:
             return None
 
-    def before(self, fact: Fact, names: Names) -> list[str]:
-        """Tasks that have come back before *fact*."""
-        texts: list[str] = []
+    def before(self, fact: Fact, names: Names) -> list[Line]:
+        """Tasks that have come back before *fact*, with the choices that came before that."""
+        told: list[Line] = []
         while self._back and self._back[0][0] <= fact[2]:
             _switches, task, spot = self._back.pop(0)
+            told += self.rest(fact[1], names)
             if spot is not None or names.task(task) != task:
-                texts.append(f"{names.task(task)} went on{spot_text(spot)}")
-        return texts
+                told.append(Line(fact[1], f"{names.task(task)} went on{spot_text(spot)}"))
+        return told
 
-    def choices(self, fact: Fact, names: Names) -> list[str]:
+    def choices(self, fact: Fact, names: Names) -> list[Line]:
         """The lines that have to be told now that *fact* has happened."""
         if fact[0] == FAULT:
-            told = self.rest(names)
-            _kind, _at, _switches, task, what, answer, spot = fact
-            told.append(f"here the schedule chose for {names.task(task)}{spot_text(spot)}: {what}, answer {answer}")
+            told = self.rest(fact[1], names)
+            _kind, at, _switches, task, what, answer, spot = fact
+            text = (
+                f"here the schedule chose for {names.task(task)}{spot_text(spot)}:"
+                f" {what}, answer {answer}"
+            )
+            told.append(Line(at, text, mark=True))
             return told
         if fact[0] != CHOICE:
-            return self.rest(names)
+            return self.rest(fact[1], names)
         self._run.append(fact)
         return []
 
-    def rest(self, names: Names) -> list[str]:
-        """The choices that have not been told."""
+    def rest(self, now: float, names: Names) -> list[Line]:
+        """The choices that have not been told, at *now* or before."""
         run, self._run = self._run, []
         if len(run) <= TOGETHER:
-            return [_choice(fact, names) for fact in run]
-        went_on = ", ".join("the clock" if fact[4] == CLOCK else names.task(fact[4]) for fact in run)
-        return [f"here {len(run)} choices in a row: {went_on}"]
+            # A clock that is let fire moves the time, so its line has the time that follows.
+            after = [*(fact[1] for fact in run[1:]), now]
+            times = [
+                then if fact[4] == CLOCK else fact[1]
+                for fact, then in zip(run, after, strict=False)
+            ]
+            return [
+                Line(at, _choice(fact, names), mark=True)
+                for at, fact in zip(times, run, strict=True)
+            ]
+        went_on = ["the clock" if fact[4] == CLOCK else names.task(fact[4]) for fact in run]
+        text = f"here {len(run)} choices in a row: {', '.join(went_on)}"
+        return [Line(now, text, mark=True)]
 
 
 def _choice(fact: Fact, names: Names) -> str:

@@ -9,7 +9,7 @@ from typing import Generic, TypeAlias, TypeVar
 
 from attrs import field, frozen
 
-from runtime.simulation.world import Deviation
+from runtime.simulation.choices import Deviation
 
 __all__ = ["Choice", "Failure", "minimise"]
 
@@ -39,7 +39,7 @@ def minimise(
     others: Iterable[Failure[T] | None] = (),
     *,
     budget: float = math.inf,
-    clock: Callable[[], float] = time.monotonic,
+    clock: Callable[[], float] = time.process_time,
 ) -> Failure[T]:
     """The smallest failure that can be had from *failure*, and from *others* that fail alike.
 
@@ -51,7 +51,8 @@ def minimise(
             does not fail, or in another way.
         others: Runs of other schedules, made while this is iterated; ``None``: no such failure.
         budget: Seconds of *clock* after which the smallest so far has to do.
-        clock: Tells seconds.
+        clock: Tells seconds; by default those that this process has been busy, so that others on
+            the machine make no difference.
     """
     deadline = clock() + budget
 

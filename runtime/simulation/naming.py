@@ -54,6 +54,7 @@ class KnownGroup:
     id: str
     label: str
     parent: str
+    base: str  # what the task ids of its children begin with
     policy: GroupPolicy
     members: dict[int, str] = field(factory=dict)  # ids by index
     deadline: float | None = None
@@ -95,7 +96,7 @@ class Names:
                         self._member(group, fact[5], fact[6])
 
     def _submitted(
-        self, given: Execution, parent: str | None, _deadline: Any, _own: Any, scope: bool
+        self, given: Execution, parent: str | None, _deadline: Any, _own: Any, scope: object
     ) -> None:
         noun = "scope" if scope else "root" if parent is None else "call"
         label = self._unique(given.task_id or given.action, noun)
@@ -104,25 +105,25 @@ class Names:
         )
 
     def _emitted(
-        self, number: int, groups: int, group_id: str, parent: str, _base: str,
+        self, number: int, groups: int, group_id: str, parent: str, base: str,
         children: Iterable[Execution], _actions: Any, policy: GroupPolicy, deadline: float | None,
         *_rest: Any,
     ) -> None:  # fmt: skip
         above = self.execution(parent)
         label = above.label if groups == 1 else f"{above.label}#{number}"
         group = self.groups[group_id] = KnownGroup(
-            group_id, label, parent, policy, deadline=deadline, later=number > 1
+            group_id, label, parent, base, policy, deadline=deadline, later=number > 1
         )
         for index, child in enumerate(children):
             self._member(group, index, child)
 
     def _member(self, group: KnownGroup, index: int, child: Execution) -> None:
         parent = self.execution(group.parent)
-        wanted = child.task_id or f"{parent.label}[{index}]"
-        if wanted.startswith(parent.id):  # a parent without a task id lends its id
-            wanted = parent.label + wanted.removeprefix(parent.id)
-        if wanted == f"{parent.label}[{index}]" and group.later:
-            wanted = f"{group.label}[{index}]"
+        # A parent without a task id lends its own id to its children's, and these to theirs.
+        own = child.task_id.removeprefix(group.base) if child.task_id else f"[{index}]"
+        wanted = child.task_id
+        if not wanted or (wanted.startswith(group.base) and own.startswith(("[", "."))):
+            wanted = (group.label if group.later else parent.label) + own
         label = self._unique(wanted, "child")
         self.executions[child.id] = Known(
             child.id, label, "child", child.action, group.parent, group.id

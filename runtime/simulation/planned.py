@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import threading
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, TypeVar
 
 from orchestrator import (
     ActionRegistry,
-    AsyncOrchestrator,
     Cancelled,
     Execution,
     Orchestrator,
@@ -20,6 +18,7 @@ from orchestrator import (
     UnknownGroupError,
     current_context,
 )
+from runtime.simulation.faces import BlockingFace, drive, here, here_async
 from runtime.simulation.plans import (
     FanOutPlan,
     Fault,
@@ -33,38 +32,24 @@ from runtime.simulation.plans import (
     WaiterPlan,
     plan_at,
 )
-from runtime.simulation.records import Kind, Record, Step, Told, comparable, told, told_error
+from runtime.simulation.records import (
+    Kind,
+    PlannedError,
+    PlannedExit,
+    Record,
+    Step,
+    Told,
+    comparable,
+    name_of,
+    told,
+    told_error,
+)
 
-__all__ = [
-    "Kind",
-    "PlannedError",
-    "PlannedExit",
-    "Record",
-    "Step",
-    "Told",
-    "name_of",
-    "planned",
-    "planned_actions",
-    "run_plan",
-    "told",
-]
+__all__ = ["planned", "planned_actions", "run_plan"]
 
 HOUR = 3600.0  # seconds
 
 T = TypeVar("T")
-
-
-class PlannedError(Exception):
-    """What failing tasks raise."""
-
-
-class PlannedExit(BaseException):
-    """What tasks raise that end by a ``BaseException``."""
-
-
-def name_of(path: Path) -> str:
-    """What an execution of a plan is called in outputs and errors."""
-    return ".".join(map(str, path)) or "root"
 
 
 def planned(plan: Plan, path: Path = ()) -> Execution:
@@ -87,19 +72,19 @@ def planned_actions(record: Record | None = None) -> ActionRegistry:
 
     @actions.register("plan:task")
     def task(plan: TaskPlan, path: Path) -> Any:
-        return drive(_task(seen, plan, path, BlockingFace(_here())))
+        return drive(_task(seen, plan, path, BlockingFace(here())))
 
     @actions.register("plan:task_async")
     async def task_async(plan: TaskPlan, path: Path) -> Any:
-        return await _task(seen, plan, path, _here_async())
+        return await _task(seen, plan, path, here_async())
 
     @actions.register("plan:fan_out")
     def fan_out(plan: FanOutPlan, path: Path) -> Any:
-        return drive(_fan_out(seen, plan, path, BlockingFace(_here())))
+        return drive(_fan_out(seen, plan, path, BlockingFace(here())))
 
     @actions.register("plan:fan_out_async")
     async def fan_out_async(plan: FanOutPlan, path: Path) -> Any:
-        return await _fan_out(seen, plan, path, _here_async())
+        return await _fan_out(seen, plan, path, here_async())
 
     return actions
 
@@ -126,9 +111,6 @@ def run_plan(
     answer = told(handle.result)
     record.join()
     return answer
-
-
-# What the actions do
 
 
 async def _task(record: Record, plan: TaskPlan, path: Path, orchestrator: Any) -> Any:
@@ -166,12 +148,7 @@ async def _linger(plan: TaskPlan) -> None:
     if plan.is_async:
         await asyncio.sleep(plan.lingers)
     else:
-        _rest(plan.lingers)
-
-
-def _rest(seconds: float) -> None:
-    """Do nothing for so long, whatever becomes of the execution."""
-    threading.Event().wait(seconds)
+        time.sleep(plan.lingers)  # noqa: ASYNC251 - it runs in blocking code
 
 
 def _starts(record: Record, path: Path) -> tuple[str, int]:
@@ -314,7 +291,7 @@ def _send_waiter(
 
 def _await_group(record: Record, path: Path, group_id: str, who: str, waiter: WaiterPlan) -> None:
     if waiter.after:
-        _rest(waiter.after)
+        time.sleep(waiter.after)
     since = time.monotonic()
     orchestrator = Orchestrator(record.runtime)
     answer = told(lambda: orchestrator.await_group(group_id, waiter.timeout))
@@ -323,7 +300,7 @@ def _await_group(record: Record, path: Path, group_id: str, who: str, waiter: Wa
 
 def _read_ends(record: Record, path: Path, group_id: str, who: str, waiter: WaiterPlan) -> None:
     if waiter.after:
-        _rest(waiter.after)
+        time.sleep(waiter.after)
     since = time.monotonic()
     orchestrator = Orchestrator(record.runtime)
     ends: list[Any] = []
@@ -365,7 +342,7 @@ def _note_told(
 
 def _do(record: Record, plan: Plan, fault: Fault) -> None:
     if fault.after:
-        _rest(fault.after)
+        time.sleep(fault.after)
     path, _part = plan_at(plan, fault.path)
     orchestrator = Orchestrator(record.runtime)
     found = record.groups if fault.kind is FaultKind.CANCEL_GROUP else record.ids
@@ -384,47 +361,3 @@ def _do(record: Record, plan: Plan, fault: Fault) -> None:
 
 
 # One body for blocking and async code
-
-
-class BlockingFace:
-    """An `Orchestrator` with awaitable methods, so that one body runs on both faces."""
-
-    def __init__(self, orchestrator: Orchestrator) -> None:
-        self.plain = orchestrator
-
-    def __getattr__(self, name: str) -> Callable[..., Coroutine[Any, Any, Any]]:
-        method = getattr(self.plain, name)
-
-        async def call(*args: Any, **kwargs: Any) -> Any:
-            return method(*args, **kwargs)
-
-        return call
-
-    async def as_completed(self, *args: Any, **kwargs: Any) -> Any:
-        """As the orchestrator's, as an async iterator."""
-        for end in self.plain.as_completed(*args, **kwargs):
-            yield end
-
-
-def drive(body: Awaitable[T]) -> T:
-    """Run a coroutine that never suspends: one over a `BlockingFace`."""
-    steps = body.__await__()
-    try:
-        next(steps)
-    except StopIteration as end:
-        value: T = end.value
-        return value
-    message = "a body over a blocking face has suspended"
-    raise RuntimeError(message)
-
-
-def _here() -> Orchestrator:
-    orchestrator = Orchestrator.from_context()
-    assert orchestrator is not None  # noqa: S101 - it is called by an action
-    return orchestrator
-
-
-def _here_async() -> AsyncOrchestrator:
-    orchestrator = AsyncOrchestrator.from_context()
-    assert orchestrator is not None  # noqa: S101 - it is called by an action
-    return orchestrator

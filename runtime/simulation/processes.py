@@ -23,7 +23,7 @@ FIRST_PID = 4_194_305  # above what Linux ever gives out
 KILLED = -9
 
 
-class ProcessExit(BaseException):  # noqa: N818 - what os._exit() raises in a simulated process
+class ProcessExit(BaseException):  # what os._exit() raises in a simulated process
     """Ends a simulated process on the spot."""
 
     def __init__(self, code: int) -> None:
@@ -36,7 +36,7 @@ class SimProcessHost(ProcessHost):
 
     def __init__(self, world: World, *, mortal: bool = False) -> None:
         """*mortal*: let the schedule decide that a process dies in the middle of a call."""
-        super().__init__()
+        super().__init__(keep_idle=4)  # of which there can be no shortage
         self._world = world
         self._mortal = mortal
         self._pids = count(FIRST_PID)
@@ -69,12 +69,13 @@ class SimChild(Child):
         if self._dead:
             return None
         answers: list[bytes] = []
-        died = self._mortal and world.decide("the process dies", 2) == 1
+        died = self._mortal and world.decide("fault in a process", 2, ("none", "it dies")) == 1
 
         def run() -> None:
             try:
                 if died:
-                    raise ProcessExit(KILLED)
+                    self.note_exit(KILLED)
+                    return
                 answers.append(bytes(answer_request(request)))
             except ProcessExit as end:
                 self.note_exit(end.code)

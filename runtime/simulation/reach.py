@@ -1,4 +1,4 @@
-"""What the runs of a test have reached: a test that never sees a timeout fire proves little of them.
+"""What the runs of a test have reached: where no timeout ever fires, nothing is proved of any.
 
 Counted from the facts of each world after its run. A test can demand that something has happened.
 """
@@ -219,7 +219,7 @@ class NotReachedError(OrchestratorError, AssertionError):
         return (
             f"in {self.runs} {'run' if self.runs == 1 else 'runs'} this never happened, though"
             f" covers= demands it:\n{lines}\n"
-            "Give the code under test shapes and times in which it can happen, or run more schedules"
+            "Give the code under test shapes and times in which it can happen, or more schedules"
         )
 
 
@@ -257,6 +257,7 @@ class ReachReport:
             NotReachedError: some never did; it names them.
             TypeError: one of them is no `Reach`.
         """
+        __tracebackhide__ = True
         demanded = tuple(covers)
         for each in demanded:
             if not isinstance(each, Reach):

@@ -1,4 +1,4 @@
-"""What was seen of a plan that ran: the steps of its code, and what those who waited were told."""
+"""What the actions of a plan have seen: steps, answers and errors, as values that compare."""
 
 from __future__ import annotations
 
@@ -8,11 +8,36 @@ from typing import Any
 
 from attrs import define, field, frozen
 
-from orchestrator import Execution, GroupFailedError, GroupTimeoutError
+from orchestrator import (
+    Execution,
+    GroupFailedError,
+    GroupTimeoutError,
+)
 from runtime.simulation.errors import SimulationError
-from runtime.simulation.plans import Path
+from runtime.simulation.plans import (
+    Path,
+)
 
-__all__ = ["Kind", "Record", "Step", "Told", "comparable", "told", "told_error"]
+__all__ = [
+    "Kind",
+    "PlannedError",
+    "PlannedExit",
+    "Record",
+    "Step",
+    "Told",
+    "comparable",
+    "name_of",
+    "told",
+    "told_error",
+]
+
+
+class PlannedError(Exception):
+    """What failing tasks raise."""
+
+
+class PlannedExit(BaseException):
+    """What tasks raise that end by a ``BaseException``."""
 
 
 @frozen
@@ -95,6 +120,11 @@ class Record:
             thread.join()
 
 
+def name_of(path: Path) -> str:
+    """What an execution of a plan is called in outputs and errors."""
+    return ".".join(map(str, path)) or "root"
+
+
 def told(wait: Callable[[], Any]) -> Told:
     """What a wait comes to, comparable."""
     try:
@@ -107,12 +137,12 @@ def told(wait: Callable[[], Any]) -> Told:
 
 
 def comparable(value: Any) -> tuple[Any, ...]:
-    """Outputs as a tuple; anything else as the only element of one."""
+    """*value* as something that can be hashed and compared."""
     return tuple(value) if isinstance(value, list) else (value,)
 
 
 def told_error(error: BaseException) -> Told:
-    """What raising *error* tells a waiter."""
+    """What a waiter was told by *error*."""
     kind = type(error).__name__
     match error:
         case GroupFailedError():
@@ -125,3 +155,6 @@ def told_error(error: BaseException) -> Told:
             return Told(kind, (), tuple(str(each) for each in error.exceptions))
         case _:
             return Told(kind, (), (str(error),))
+
+
+# What the actions do

@@ -7,7 +7,7 @@ from typing import Self
 
 from orchestrator.errors import RuntimeClosedError
 from orchestrator.registry import ActionRegistry
-from runtime.local import Machinery
+from runtime.machinery import Machinery
 from runtime.simulation.clock import VirtualClock
 from runtime.simulation.dispatching import SimDispatcher, SimSystem, SimTurns
 from runtime.simulation.errors import SimulationError
@@ -35,8 +35,8 @@ class SimulatedRuntime(WatchedRuntime):
 
     Args:
         actions: The actions that can be run.
-        schedule: Makes the choices; the plain order if it is left out. One that is joined has its
-            own already.
+        schedule: Makes the choices; the plain order if it is left out. A simulation that is joined
+            has one already, and takes no other.
         workers: As for `LocalRuntime`; 4 by default, on every machine.
         clock: ``"choose"``, ``"jump"`` or seconds, see `Schedule`; by default the schedule's own.
         backend: ``"greenlet"`` or ``"threads"``; the schedule's own if it is left out.
@@ -72,10 +72,10 @@ class SimulatedRuntime(WatchedRuntime):
                 schedule, clock=clock, backend=backend, max_steps=max_steps
             )
             world = self._simulation.world
-        elif schedule is not None:
+        elif schedule is not None and schedule is not world.schedule:
             message = (
-                "this code runs in a simulation already, which has a schedule; leave schedule= out,"
-                " and this runtime joins it"
+                "this code runs in a simulation already, which has another schedule; leave"
+                " schedule= out, and this runtime joins it"
             )
             raise ValueError(message)
         self._world: World = world
@@ -83,8 +83,8 @@ class SimulatedRuntime(WatchedRuntime):
         self.watch(world)
         super().__init__(actions, 4 if workers is None else workers)
         if faults is not None:
-            self._places.injector = FaultInjector(
-                faults, world, self.sleep, self.sleep_async, self.cancel_root
+            self.inject(
+                FaultInjector(faults, world, self.sleep, self.sleep_async, self.cancel_root)
             )
         if check:
             self.check_messages()

@@ -6,13 +6,14 @@ from collections.abc import Callable, Mapping, Sequence
 from random import Random
 from typing import TYPE_CHECKING, Self
 
+from runtime.simulation.choices import CLOCK, Deviation
 from runtime.simulation.choosers import Draws, Plain, portfolio
 from runtime.simulation.tasks import SimTask
 from runtime.simulation.tokens import Recording, decode, encode
-from runtime.simulation.world import CLOCK, LAG, Deviation, World
+from runtime.simulation.world import LAG, World
 
 if TYPE_CHECKING:
-    from runtime.simulation.world import Chooser
+    from runtime.simulation.choices import Chooser
 
 __all__ = ["SEEDED_MODES", "Replay", "Schedule", "lag_of"]
 
@@ -52,7 +53,7 @@ class Replay:
             (task, step, visit): chosen for task, step, visit, chosen in deviations
         }
 
-    def choose(self, current: SimTask, options: list[SimTask], clock: bool) -> int:  # noqa: FBT001
+    def choose(self, current: SimTask, options: Sequence[SimTask], clock: bool) -> int:  # noqa: FBT001
         """What was chosen here; the first where it is no option now."""
         chosen = self._chosen.get((current.name, current.step, current.visits))
         if chosen is None:

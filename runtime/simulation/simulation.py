@@ -48,6 +48,7 @@ class Simulation:
             backend=self.schedule.backend if backend is None else backend,
             max_steps=max_steps,
         )
+        self.world.schedule = self.schedule
         self._adoption: Adoption | None = None
 
     @property

@@ -20,9 +20,7 @@ def is_own(filename: str) -> bool:
 
 def is_users(filename: str) -> bool:
     """Whether a file is neither of this library, nor of the standard one, nor installed."""
-    return not (
-        filename.startswith((*_OWN, _LIBRARY, "<frozen")) or "site-packages" in filename
-    )
+    return not (filename.startswith((*_OWN, _LIBRARY, "<frozen")) or "site-packages" in filename)
 
 
 def where(frame: FrameType | None) -> str:

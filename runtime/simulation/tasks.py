@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 __all__ = ["SimTask", "TaskKilled", "TaskState"]
 
 
-class TaskKilled(BaseException):  # noqa: N818 - it is no error of the code that it ends
+class TaskKilled(BaseException):
     """Ends a task that is left over when its simulation ends. Never catch it."""
 
 
@@ -72,6 +72,11 @@ class SimTask:
         self.process: SimChild | None = None  # that it stands for
         self.thread: threading.Thread | None = None  # whose start() made it
         self.waiting_for: str | Callable[[], str] = ""  # while it is blocked, for reports
+
+    @property
+    def over(self) -> bool:
+        """Whether it has ended."""
+        return self.state is TaskState.OVER
 
     def describe_wait(self) -> str:
         """What it is blocked on, in words."""

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import importlib
-
 from runtime.simulation.schedule import Schedule
-from runtime.simulation.world import World
+from runtime.simulation.story import render_story
 
 __all__ = ["describe"]
 
@@ -24,19 +22,8 @@ def describe(schedule: Schedule) -> str:
     for number, world in enumerate(schedule.worlds, start=1):
         if len(schedule.worlds) > 1:
             lines.append(f"simulation {number} of {len(schedule.worlds)}:")
-        lines.append(_story(world))
+        lines.append(render_story(world))
     return "\n".join(lines)
-
-
-def _story(world: World) -> str:
-    try:
-        story = importlib.import_module("runtime.simulation.story")
-    except ModuleNotFoundError:
-        return "\n".join(
-            f"  at step {step} of {task}: {chosen}" for task, step, _, chosen in world.deviations
-        )
-    text: str = story.render_story(world)
-    return text
 
 
 def _count(number: int, noun: str) -> str:

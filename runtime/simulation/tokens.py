@@ -11,8 +11,9 @@ from typing import Any
 
 from attrs import frozen
 
+from runtime.simulation.choices import Deviation
 from runtime.simulation.errors import ReplayError
-from runtime.simulation.world import Deviation, World
+from runtime.simulation.world import World
 
 __all__ = ["Recording", "decode", "encode"]
 

@@ -11,13 +11,15 @@ from typing import TYPE_CHECKING, Any, Self
 
 from actors.attempt import Attempt
 from actors.messages import AttemptEnded
+from actors.stats import Stats
 from orchestrator.errors import AwaitTimeoutError, Cancelled, DeadlockError
 from orchestrator.protocols import Subject
 from orchestrator.values import GroupResult
 from runtime import observing
 from runtime.invariants import InvariantChecker
-from runtime.local import LocalRuntime, Machinery
+from runtime.local import LocalRuntime
 from runtime.loops import Loops
+from runtime.machinery import Machinery
 from runtime.observing import Fact, Observer
 from runtime.places import Places
 from runtime.simulation.errors import UncontrolledError
@@ -109,7 +111,14 @@ class WatchedRuntime(LocalRuntime):
         self._number = world.runtimes
         self._observer = Observer(world.facts, world, self._number)
         self._tokens = 0
+        # Waits in tasks, with the loops that they may be lost with.
+        self._in_loops: dict[_Waiting, asyncio.AbstractEventLoop] = {}
         return self._observer
+
+    def inject(self, injector: FaultInjector) -> None:
+        """Let actions fail; before any has started."""
+        assert isinstance(self._places, WatchedPlaces)  # noqa: S101 - made below
+        self._places.injector = injector
 
     def check_messages(self) -> None:
         """Check what the world's facts show, from the beginning on; no change is published for it.
@@ -146,9 +155,20 @@ class WatchedRuntime(LocalRuntime):
 
     async def wait_async(self, future: Any, timeout: float | None, subject: Subject) -> Any:
         """As `RuntimePort.wait_async`."""
-        with self._waiting(future, timeout, subject) as waiting:
-            waiting.value = await super().wait_async(future, timeout, subject)
+        waiting = self._waiting(future, timeout, subject)
+        self._in_loops[waiting] = asyncio.get_running_loop()
+        try:
+            with waiting:
+                waiting.value = await super().wait_async(future, timeout, subject)
+        finally:
+            del self._in_loops[waiting]
         return waiting.value
+
+    def _end_check(self, stats: Stats | None) -> None:
+        for waiting, loop in self._in_loops.items():
+            if loop.is_closed():
+                waiting.is_lost()
+        super()._end_check(stats)
 
     def sleep(self, seconds: float) -> None:
         """As `RuntimePort.sleep`."""
@@ -199,6 +219,17 @@ class _Waiting:
         self._who = who
         self._subject = subject
         self.value: Any = None  # set by whoever gets it
+
+    def is_lost(self) -> None:
+        """Its loop has closed under it."""
+        self._observer.note(
+            observing.WAITED,
+            self._token,
+            self._who,
+            self._subject,
+            observing.INTERRUPTED,
+            None,
+        )
 
     def __enter__(self) -> Self:
         return self

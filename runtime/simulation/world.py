@@ -8,19 +8,19 @@ which lets the earliest timer fire now. Time stands still otherwise, unless noth
 from __future__ import annotations
 
 import gc
-import math
 import sys
+from asyncio import _get_running_loop
 from collections import Counter
-from collections.abc import Callable, Iterable
-from heapq import heappop, heappush
+from collections.abc import Callable, Iterable, Sequence
 from itertools import count
 from types import FrameType
-from typing import Protocol
 
 from actors.system.parking import ThreadHooks
 from orchestrator.ids import replace_id_source
 from runtime.observing import Fact
+from runtime.simulation.alarms import Alarm, Alarms
 from runtime.simulation.backends import make_backend
+from runtime.simulation.choices import CLOCK, MANY, Chooser, Deviation, Options
 from runtime.simulation.choosers import Plain
 from runtime.simulation.errors import (
     SimulationDeadlockError,
@@ -39,50 +39,11 @@ from runtime.simulation.reach import Reach, count_reach
 from runtime.simulation.stacks import where
 from runtime.simulation.tasks import SimTask, TaskKilled, TaskState
 
-__all__ = ["CLOCK", "LAG", "Alarm", "Chooser", "Deviation", "World"]
+__all__ = ["LAG", "MAX_STEPS", "World"]
 
-CLOCK = "clock!"  # the name of the choice that lets the earliest timer fire
 FIRST_IDENT = 1_000_001  # of tasks; far from what an operating system hands out
 MAX_STEPS = 1_000_000
 LAG = 5.0  # virtual seconds
-TICKS = 2.0**30  # in a virtual second: a little less than a nanosecond each
-
-Deviation = tuple[str, int, int, str]  # task, its step, which choice at that step, what was chosen
-
-
-class Chooser(Protocol):
-    """Makes every choice of one simulation."""
-
-    def choose(self, current: SimTask, options: list[SimTask], clock: bool) -> int:  # noqa: FBT001
-        """The index of who goes on: one of *options*, or their number for the clock.
-
-        Called only where there is a choice. Index 0 is the plain order: *current* goes on where
-        it can, else whoever has been runnable for longest.
-
-        Args:
-            current: The task at the switch point.
-            options: Who can run; *current* first where it can.
-            clock: Whether letting the earliest timer fire is one more option.
-        """
-        ...
-
-    def decide(self, current: SimTask, what: str, options: int) -> int:
-        """Choose one of *options* for something else than a turn, such as a fault.
-
-        0 is the plain answer. *what* names the question, in a few words.
-        """
-        ...
-
-
-class Alarm:
-    """Something that happens at a point in virtual time, unless it is cancelled."""
-
-    __slots__ = ("fire", "live", "when")
-
-    def __init__(self, when: float, fire: Callable[[], object]) -> None:
-        self.when = when
-        self.fire = fire  # called by the world, between two steps: it must not switch
-        self.live = True
 
 
 class World:
@@ -121,12 +82,13 @@ class World:
         self.current = self.main
         self.tasks: dict[SimTask, None] = {}  # alive, beside main
         self.on_leave: list[Callable[[], object]] = []
+        self.schedule: object = None  # whose choices these are, if anybody's
         self.entered = False
         self.backend_name = backend
         self._backend = make_backend(backend)
+        self._switch_to = self._backend.switch  # bound once: it is called at every switch
         self._loops = LoopState()
-        self._alarms: list[tuple[float, int, Alarm]] = []
-        self._order = count()
+        self._alarms = Alarms()
         self._idents = count(FIRST_IDENT)
         self._kinds: dict[str, int] = {}
         self._error: BaseException | None = None  # to be raised in main
@@ -282,7 +244,7 @@ class World:
         task.visits = 0
         if task.killed:
             raise TaskKilled
-        if self._error is None and not self.ready and (self.jump or not self._alarms):
+        if self._error is None and not self.ready and (self.jump or not self._alarms.heap):
             return  # nobody else could run: no choice
         following = self._choose(task, runnable=True)
         if following is not task:
@@ -328,9 +290,10 @@ class World:
             if self._error is not None:
                 return self._take_main(task)
             ready = self.ready
-            alarm = self._next_alarm()
+            alarm = self._alarms.next() if self._alarms.heap else None
+            options: Sequence[SimTask]
             if runnable:
-                options = [task, *ready]
+                options = [task, *ready] if len(ready) < MANY else Options(task, ready)
             elif ready:
                 options = ready
             elif alarm is not None:
@@ -353,7 +316,9 @@ class World:
                 return task if choice == 0 else ready.pop(choice - 1)
             return ready.pop(choice)
 
-    def _ask(self, task: SimTask, options: list[SimTask], *, clock: bool, runnable: bool) -> int:
+    def _ask(
+        self, task: SimTask, options: Sequence[SimTask], *, clock: bool, runnable: bool
+    ) -> int:
         self.steps += 1
         if self.steps > self.max_steps:
             self.fail(SimulationOverrunError(self.max_steps))
@@ -374,8 +339,11 @@ class World:
         task.visits += 1
         return choice
 
-    def decide(self, what: str, options: int) -> int:
-        """Let the chooser decide something for the calling task; 0 is the plain answer."""
+    def decide(self, what: str, options: int, told: Sequence[str] = ()) -> int:
+        """Let the chooser decide something for the calling task; 0 is the plain answer.
+
+        *told* is what stories call the answers, by default their numbers.
+        """
         task = self.current
         self.steps += 1
         try:
@@ -386,7 +354,17 @@ class World:
         if choice != 0:
             self.deviations.append((task.name, task.step, task.visits, f"{what}={choice}"))
             place = spot(sys._getframe(1))  # noqa: SLF001
-            self.facts.append((FAULT, self.now, len(self.path), task.name, what, choice, place))
+            self.facts.append(
+                (
+                    FAULT,
+                    self.now,
+                    len(self.path),
+                    task.name,
+                    what,
+                    told[choice] if told else choice,
+                    place,
+                )
+            )
         task.visits += 1
         return choice
 
@@ -408,11 +386,14 @@ class World:
 
     def _switch(self, to: SimTask) -> None:
         leaving = self.current
-        self._loops.leave(leaving)
+        loop = leaving.loop = _get_running_loop()
+        if loop is not None:
+            self._loops.leave(leaving)
         self.current = to
         self.path.append(to.name)
-        self._backend.switch(leaving, to)
-        self._loops.come_back(leaving)
+        self._switch_to(leaving, to)
+        if loop is not None:
+            self._loops.come_back(leaving)
 
     def _deadlock(self) -> BaseException:
         if self._foreign is not None:
@@ -436,31 +417,15 @@ class World:
 
     def call_at(self, when: float, fire: Callable[[], object]) -> Alarm:
         """Let *fire* be called at *when*, in virtual seconds, or a little later; never at once."""
-        if when == float("inf"):
-            return Alarm(when, fire)
-        # A binary fraction: differences of such times are exact, so no wait is ever too short.
-        when = math.ceil(when * TICKS) / TICKS
-        alarm = Alarm(when, fire)
-        heappush(self._alarms, (when, next(self._order), alarm))
-        return alarm
+        return self._alarms.set(when, fire)
 
     def call_in(self, seconds: float, fire: Callable[[], object]) -> Alarm:
         """`call_at`, counted from now."""
         return self.call_at(self.now + max(0.0, seconds), fire)
 
-    def _next_alarm(self) -> Alarm | None:
-        alarms = self._alarms
-        while alarms:
-            alarm = alarms[0][2]
-            if alarm.live:
-                return alarm
-            heappop(alarms)
-        return None
-
     def _fire(self) -> None:
-        when, _, alarm = heappop(self._alarms)
-        self.now = max(self.now, when)
-        alarm.live = False
+        alarm = self._alarms.take()
+        self.now = max(self.now, alarm.when)
         alarm.fire()
 
     # What happened

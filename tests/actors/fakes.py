@@ -30,7 +30,7 @@ class Inbox:
     def put(self, message: Any) -> None:
         self.messages.append(getattr(message, "message", message))  # an envelope, if asked
 
-    tell = put
+    tell = put_whole = put
 
 
 @define(eq=False)

@@ -18,6 +18,8 @@ class Inbox:
     def put(self, item: Any) -> None:
         self.items.append(item)
 
+    put_whole = put
+
     def refuse(self) -> None:
         for item in self.items:
             error = pykka.ActorDeadError("the group has ended")

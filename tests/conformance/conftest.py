@@ -31,7 +31,7 @@ class Patient(Uniform):
         self._tasks = random.randrange
         self._since = 0
 
-    def choose(self, current: Any, options: list[Any], clock: bool) -> int:
+    def choose(self, current: Any, options: list[Any], clock: bool) -> int:  # noqa: ARG002
         self._since += 1
         if clock and self._since > PATIENCE:
             self._since = 0
@@ -59,10 +59,10 @@ def actions() -> ActionRegistry:
 def simulation(
     request: pytest.FixtureRequest, runtime_factory: Callable[..., Any]
 ) -> Iterator[World | None]:
-    """The simulation that a test of a simulated runtime runs in, from its first line to its last.
+    """The simulation that a test of a simulated runtime runs in, from first to last.
 
-    Its schedule is the test's own, the same in every run. Time is patient, as the tests were written
-    for real seconds.
+    Its schedule is the test's own, the same in every run. Time is patient, as the tests were
+    written for real seconds.
     """
     if runtime_factory is not SimulatedRuntime:
         yield None
@@ -76,7 +76,9 @@ def simulation(
 
 @pytest.fixture
 def make_runtime(
-    runtime_factory: Callable[..., Any], actions: ActionRegistry, simulation: World | None
+    runtime_factory: Callable[..., Any],
+    actions: ActionRegistry,
+    simulation: World | None,  # noqa: ARG001 - it is entered first and left last
 ) -> Iterator[Callable[..., Any]]:
     """Makes runtimes that are closed, with what still runs cancelled, when the test has ended."""
     made: list[Any] = []

@@ -58,6 +58,9 @@ class Rude:
         ({"max_in_flight": 0}, ValueError, "0"),
         ({"max_in_flight": 1.5}, TypeError, "1.5"),
         ({"patience": 1}, TypeError, "patience"),
+        ({"keep": "no"}, TypeError, "keep"),
+        ({"keep": 0}, TypeError, "keep"),
+        ({"cancel_rest": None}, TypeError, "cancel_rest"),
     ],
 )
 def test_a_policy_that_makes_no_sense_is_refused_and_queues_nothing(
@@ -122,6 +125,46 @@ def test_a_template_that_is_no_task_is_refused(run_body: Run, template: Any) -> 
             await orchestrator.emit_for_each([1], "n", template)
 
     run_body(body)
+
+
+@pytest.mark.parametrize("wrong", [3, "entries", b"entries", ["entries"], float("nan")])
+def test_a_context_that_is_no_mapping_is_refused(runtime: Any, wrong: Any) -> None:
+    before = runtime.stats().emitted
+    for call in (
+        lambda: runtime.run("t:echo", 1, context=wrong),
+        lambda: runtime.spawn("t:echo", 1, context=wrong),
+        lambda: runtime.execution(context=wrong).__enter__(),
+        lambda: api.Orchestrator.from_context(wrong),
+        lambda: api.AsyncOrchestrator.from_context(wrong),
+    ):
+        with pytest.raises(TypeError, match="context must be a mapping"):
+            call()
+    assert runtime.stats().emitted == before
+
+
+@pytest.mark.parametrize("field", ["id", "name"])
+def test_the_fields_of_a_template_are_checked_where_it_is_made(field: str) -> None:
+    for wrong in (3, None, b"id", []):
+        with pytest.raises(TypeError, match=f"{field} must be a string"):
+            Task("t:echo", **{field: wrong})
+
+
+@pytest.mark.parametrize("field", ["data", "meta"])
+def test_what_an_execution_carries_is_a_mapping(field: str) -> None:
+    for wrong in (3, "x", [1]):
+        with pytest.raises(TypeError, match=f"{field} must be a mapping"):
+            Execution.ad_hoc("t:echo", **{field: wrong})
+
+
+def test_a_timeout_of_more_seconds_than_a_float_holds_is_no_timeout(runtime: Any) -> None:
+    with runtime.execution() as orchestrator:
+        group = orchestrator.emit_one(child("t:echo", 1), timeout=10**400)
+        assert orchestrator.await_group(group, 10**400) == [1]
+        assert orchestrator.call(child("t:echo", 2, timeout=10**400)) == 2
+        group = orchestrator.emit_for_each([3], "n", Task("t:echo_async", timeout=10**400))
+        assert orchestrator.await_group(group) == [3]
+    with pytest.raises(ValueError, match="0 or more"):
+        runtime.run("t:echo", 1, timeout=-(10**400))
 
 
 def test_a_template_without_an_action_is_refused(run_body: Run) -> None:

@@ -325,6 +325,7 @@ def test_a_cancel_between_attempts_ends_it_at_once(actions: ActionRegistry, runt
             orchestrator.await_group(group)
     assert caught.value.executions[0].state == "cancelled"
     assert caught.value.executions[0].attempts == 1
+    assert caught.value.executions[0].started_at is not None
 
 
 def test_between_attempts_an_execution_is_scheduled_and_holds_no_slot(

@@ -153,8 +153,8 @@ MUTANTS = (
         "2",
         "lost wake-up: a question that comes behind the end is never answered",
         (
-            "            ask(self._group, ReadEnds(self, reply))",
-            "            tell(self._group, ReadEnds(self, reply))",
+            "            request(self._group, ReadEnds(self, reply))",
+            "            send(self._group, ReadEnds(self, reply))",
         ),
         (
             "            if self._log.closed and not reply.done():\n",
@@ -287,15 +287,15 @@ MUTANTS = (
         "20",
         "a source is looked for when a cancel may have had its group forgotten",
         (
-            "            reply.add_done_callback(on_open)\n        variables",
-            "            pass\n        variables",
+            "            reply.add_done_callback(draw)\n        request(",
+            "            pass\n        request(",
         ),
         (
-            "        ask(attempt.ref, Emit(attempt.number, children, actions, policy, variables,"
-            " lazy, reply))\n",
-            "        ask(attempt.ref, Emit(attempt.number, children, actions, policy, variables,"
-            " lazy, reply))\n        if on_open is not None:\n"
-            "            reply.add_done_callback(on_open)\n",
+            "            attempt.ref, Emit(attempt.number, children, actions, policy, variables,"
+            " lazy, reply)\n        )\n",
+            "            attempt.ref, Emit(attempt.number, children, actions, policy, variables,"
+            " lazy, reply)\n        )\n        if draw is not None:\n"
+            "            reply.add_done_callback(draw)\n",
         ),
     ),
     _mutant(
@@ -303,8 +303,8 @@ MUTANTS = (
         "8",
         "stale resume: a wait that timed out still consumes the groups, and their errors",
         (
-            "                return self._withdraw(future, error).get()\n            raise\n",
-            "                raise\n            raise\n",
+            "                ended = self._withdraw(future, error).get()\n",
+            "                raise\n",
         ),
     ),
     _mutant(

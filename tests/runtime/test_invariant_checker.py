@@ -1,4 +1,4 @@
-"""Each check is shown a history in which its invariant is broken, and real ones in which it holds."""
+"""Each check is shown a history that breaks its invariant, and real ones that keep it."""
 
 from __future__ import annotations
 
@@ -301,6 +301,7 @@ def test_late_and_second_reports_that_change_nothing_are_none(history: History) 
     history.emit(2, mode="first")
     history.report(0, "a")
     history.decide(["a"])
+    history.note(observing.REST_CANCELLED, "p#1", "enough")
     history.report(0, "c")
     history.report(1, "b")
 
@@ -312,6 +313,7 @@ def test_a_child_that_never_ends_is_a_violation_once_drained(history: History) -
     history.report(0, "a")
     history.decide(["a"])
 
+    history.note(observing.REST_CANCELLED, "p#1", "enough")
     assert history.found() == set()
     assert history.found(drained=True) == {Invariant.CONSERVATION}
 
@@ -329,9 +331,55 @@ def test_a_cancelled_group_decides_as_cancelled(history: History) -> None:
     history.emit(1)
     history.note(observing.GROUP_CANCELLED, "p#1", "enough")
     history.decide([None], GroupCancelledError("p#1", "enough"))
+    history.note(observing.REST_CANCELLED, "p#1", "enough")
     history.note(observing.DROPPED, "p#1", (0,), "enough")
 
     assert history.found(drained=True) == set()
+
+
+def test_a_group_that_leaves_its_rest_running_is_a_violation(history: History) -> None:
+    history.emit(2, mode="first")
+    history.report(0, "a")
+    history.decide(["a"])
+    history.report(1, "b")
+
+    assert history.found(drained=True) == {Invariant.CANCEL_REACHES}
+
+
+def test_a_group_that_is_never_told_of_its_parents_cancel_is_a_violation(
+    history: History,
+) -> None:
+    history.emit(1)
+    history.note(observing.CANCELLED, "p", "enough", S.RUNNING, 1)
+    history.report(0, "a")
+    history.decide(["a"])
+
+    assert history.found(drained=True) == {Invariant.CANCEL_REACHES}
+
+
+def test_a_group_that_is_never_told_of_its_parents_deadline_is_a_violation(
+    history: History,
+) -> None:
+    history.emit(1)
+    history.note(observing.DEADLINE, "p", False)
+    history.report(0, "a")
+    history.decide(["a"])
+
+    assert history.found(drained=True) == {Invariant.CANCEL_REACHES}
+
+
+def test_a_child_that_begins_after_the_rest_was_cancelled_and_completes_is_a_violation(
+    history: History,
+) -> None:
+    history.emit(2, mode="first")
+    history.report(0, "a")
+    history.decide(["a"])
+    history.note(observing.REST_CANCELLED, "p#1", "enough")
+    history.start("p#1[1]")
+    history.end("p#1[1]")
+    history.report(1, "b")
+
+    assert history.found(drained=True) == {Invariant.CANCEL_REACHES}
 
 
 def test_a_failed_source_fails_its_group(history: History) -> None:
@@ -577,6 +625,28 @@ def test_resuming_beside_an_open_group_is_a_violation(history: History) -> None:
     history.emit(1)
     _wait(history, kind="resume")
     _waited(history, observing.ANSWERED, kind="resume")
+
+    assert history.found() == {Invariant.RESUMED_ONCE}
+
+
+@pytest.mark.parametrize("name", ["p", "someone"])
+def test_resuming_at_once_beside_an_open_group_is_a_violation(history: History, name: str) -> None:
+    history.emit(1)
+    subject = Subject("resume", "p")
+    history.note(observing.WAITED, 0, name, subject, observing.ANSWERED, None)
+
+    assert history.found() == {Invariant.RESUMED_ONCE}
+
+
+def test_a_root_that_is_told_as_completed_with_an_open_group_is_a_violation(
+    history: History,
+) -> None:
+    history.submit("p")
+    history.start("p")
+    history.emit(1)
+    ended = Execution(action="a:plain", id="p", state=S.COMPLETED)
+    subject = Subject("execution", "p")
+    history.note(observing.WAITED, 1, "main", subject, observing.ANSWERED, ended)
 
     assert history.found() == {Invariant.RESUMED_ONCE}
 

@@ -436,6 +436,7 @@ def test_readers_that_leave_early_leave_nothing(runtime: LocalRuntime) -> None:
             for _end in orchestrator.as_completed(kept):
                 break
             ends_with(AwaitTimeoutError, lambda: next(orchestrator.as_completed(flat, MOMENT)))
+            orchestrator.as_completed(flat)  # and one that reads nothing at all
 
         nothing_stays(once, 500, runtime)
         orchestrator.cancel_group(kept)

@@ -132,13 +132,13 @@ def test_two_thousand_parents_that_each_call_a_child_need_tens_of_threads(
 
 
 @pytest.mark.parametrize("action", ["t:echo", "t:echo_async"])
-def test_a_hundred_thousand_children_of_one_emit_keep_their_order(
+def test_many_thousand_children_of_one_emit_keep_their_order(
     actions: ActionRegistry, action: str
 ) -> None:
-    number = 100_000 if action == "t:echo" else 20_000
+    number = 30_000 if action == "t:echo" else 10_000
     with LocalRuntime(actions, workers=2) as runtime, runtime.execution() as orchestrator:
         group = orchestrator.emit_for_each(range(number), "n", Task(action))
-        assert orchestrator.await_group(group, LIMIT) == list(range(number))
+        assert orchestrator.await_group(group) == list(range(number))
 
 
 def test_an_emit_of_twenty_thousand_executions_of_ones_own(actions: ActionRegistry) -> None:
@@ -181,7 +181,7 @@ def test_an_emit_of_many_priorities_starts_the_highest_first(actions: ActionRegi
 # Endless sources
 
 
-def test_fifty_thousand_ends_of_an_endless_source_are_read_in_flat_memory(
+def test_twenty_thousand_ends_of_an_endless_source_are_read_in_flat_memory(
     actions: ActionRegistry,
 ) -> None:
     with LocalRuntime(actions, workers=2) as runtime, runtime.execution() as orchestrator:
@@ -192,14 +192,14 @@ def test_fifty_thousand_ends_of_an_endless_source_are_read_in_flat_memory(
         with pytest.raises(GroupCancelledError):  # noqa: PT012 - the loop is what raises
             for _end in orchestrator.as_completed(group):
                 read += 1
-                if read in (5_000, 45_000):
+                if read in (2_000, 18_000):
                     samples.append(objects())
-                if read == 50_000:
+                if read == 20_000:
                     orchestrator.cancel_group(group)
         early, late = samples
         grown = late - early
         del grown["orchestrator.values.Execution"]  # ends that this reader has still to read
-        assert sum(grown.values()) < 2000, grown  # and not some for each of 40,000 children
+        assert sum(grown.values()) < 2000, grown  # and not some for each of 16,000 children
         assert orchestrator.await_resume() is None
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import threading
 import time
 from collections.abc import Callable
@@ -23,7 +24,7 @@ from orchestrator.errors import OrchestratorError
 Run = Callable[[Any], object]
 
 
-class Bad(Exception):
+class BadError(Exception):
     """What actions fail with."""
 
 
@@ -68,7 +69,7 @@ class Busy:
             chosen["timeout"] *= self.scale
         return chosen
 
-    def plain(self, seed: int, depth: int) -> int:
+    def plain(self, seed: int, depth: int) -> int:  # noqa: C901 - a list of things to do
         random = Random(seed)
         orchestrator = Orchestrator.from_context()
         assert orchestrator is not None
@@ -80,7 +81,7 @@ class Busy:
                 case 1:
                     time.sleep(random.choice([0, 1]) * self.scale)
                 case 2 if random.random() < 0.6:
-                    raise Bad(seed)
+                    raise BadError(seed)
                 case 3 if groups:
                     orchestrator.cancel_group(random.choice(groups))
                 case 4 if groups:
@@ -122,7 +123,7 @@ class Busy:
                     case 1:
                         await asyncio.sleep(random.choice([0, 1]) * self.scale)
                     case 2 if random.random() < 0.6:
-                        raise Bad(seed)
+                        raise BadError(seed)
                     case 3 if groups:
                         await orchestrator.await_group(
                             random.choice(groups), random.choice([None, self.scale])
@@ -148,10 +149,8 @@ class Busy:
 
     @staticmethod
     def tolerate(function: Callable[..., Any], *arguments: Any) -> None:
-        try:
+        with contextlib.suppress(OrchestratorError, ExceptionGroup, BadError):
             function(*arguments)
-        except (OrchestratorError, ExceptionGroup, Bad):
-            pass
 
     def drive(self, runtime: Any, seed: int) -> None:
         """Start some trees, cancel some, wait for all."""
@@ -168,9 +167,7 @@ class Busy:
         if random.random() < 0.3:
             stop.start()
         for handle in handles:
-            try:
+            with contextlib.suppress(OrchestratorError, ExceptionGroup, BadError):
                 handle.result()
-            except (OrchestratorError, ExceptionGroup, Bad):
-                pass
         if stop.ident is not None:
             stop.join()

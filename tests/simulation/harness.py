@@ -11,8 +11,9 @@ from attrs import define
 from hypothesis import currently_in_test_context, note
 
 from runtime.simulation import SimulatedRuntime
-from runtime.simulation.planned import Kind, Record, Step, Told, planned_actions, run_plan
+from runtime.simulation.planned import planned_actions, run_plan
 from runtime.simulation.plans import FanOutPlan, Fault, Path, Plan
+from runtime.simulation.records import Kind, Record, Step, Told
 
 __all__ = ["Run", "play", "still_there"]
 
@@ -119,7 +120,7 @@ def still_there(runtime: Any) -> list[str]:
     time.sleep(HOUR)  # all that can run does, and every timer that was forgotten fires
     tasks = [repr(task) for task in world.tasks]
     actors = [repr(ref) for ref in runtime._environment.system._refs]
-    timers = [f"timer at {when}" for when, _order, alarm in world._alarms if alarm.live]
+    timers = [f"timer at {when}" for when, _order, alarm in world._alarms.heap if alarm.live]
     groups = [f"group {name}" for name in runtime._groups]
     return tasks + actors + timers + groups
 

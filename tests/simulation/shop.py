@@ -1,3 +1,4 @@
+# ruff: noqa: ARG002 - actions take what they are given, and a chooser all that it may ask
 """A small program with a race in it, and a chooser that takes one path through it."""
 
 from __future__ import annotations
@@ -105,7 +106,7 @@ class Scripted(Plain):
 def scripted(
     choices: dict[tuple[str, int], str] | None = None, answers: tuple[int, ...] = ()
 ) -> Schedule:
-    return Schedule(lambda: Scripted(choices or {}, answers))
+    return Schedule(lambda: Scripted(choices or {}, answers), "scripted")
 
 
 def run(schedule: Schedule, target: str, given: Any, **options: Any) -> Any:

@@ -111,7 +111,8 @@ def _chosen_of(mode: str, *, clock: bool) -> Counter[int]:
 
 def test_a_starved_task_waits_for_as_long_as_another_can_run() -> None:
     tasks = [SimTask(number, f"task-{number}", lambda: None) for number in range(2)]
-    chooser = portfolio(_Drawn(0, 1), ["starve"])  # the mode; the first task that is seen
+    # The mode, the first task that is seen, for ever.
+    chooser = portfolio(_Drawn(0, 1, 5), ["starve"])
     assert [chooser.choose(tasks[0], tasks, False) for _ in range(100)] == [1] * 100
     assert chooser.choose(tasks[0], tasks[:1], False) == 0
 

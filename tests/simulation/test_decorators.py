@@ -1,4 +1,5 @@
 import asyncio
+import contextlib
 import random
 import re
 import threading
@@ -11,10 +12,14 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import seed as hypothesis_seed
 from hypothesis import strategies as st
 
+from orchestrator import ActionRegistry
 from runtime.simulation import (
     NotDeterministicError,
+    NotReachedError,
+    Reach,
     ReplayError,
     Schedule,
+    SimulatedRuntime,
     Simulation,
     SimulationDeadlockError,
     reproduce_schedule,
@@ -22,6 +27,7 @@ from runtime.simulation import (
     simulate,
 )
 from runtime.simulation.exploring import totals
+from tests.simulation.fan_outs import RUNS
 from tests.simulation.faults import FAULTS
 
 FAILURES = (AssertionError, SimulationDeadlockError)
@@ -187,6 +193,16 @@ async def test_an_async_test_runs_in_a_simulation_of_its_own() -> None:
     assert time.monotonic() - began == pytest.approx(3600)
 
 
+@simulate(schedules=20)
+async def test_a_runtime_in_an_async_test_may_be_given_the_schedule_of_that_test(
+    schedule: Schedule,
+) -> None:
+    async with SimulatedRuntime(ActionRegistry(), schedule) as runtime:
+        assert await runtime.run_async(lambda: 3) == 3
+    with pytest.raises(ValueError, match="another schedule"):
+        SimulatedRuntime(ActionRegistry(), Schedule.plain())
+
+
 def test_a_race_in_async_code_is_found_and_replayed() -> None:
     async def test() -> None:
         told: list[str] = []
@@ -203,6 +219,23 @@ def test_a_race_in_async_code_is_found_and_replayed() -> None:
     token = _token_in(_note_of(simulate(schedules=500, seed=1)(test)))  # type: ignore[arg-type]
     with pytest.raises(AssertionError):
         reproduce_schedule(token)(simulate()(test))()  # type: ignore[unused-coroutine]
+
+
+def test_what_a_test_demands_must_have_happened_in_one_of_its_runs() -> None:
+    def test(schedule: Schedule) -> None:
+        with contextlib.suppress(AssertionError):
+            RUNS["impatient"](schedule)
+
+    simulate(schedules=100, seed=1, covers=[Reach.WAIT_TIMED_OUT])(test)()  # type: ignore[call-arg]
+    never = simulate(schedules=100, seed=1, covers=[Reach.WAIT_TIMED_OUT, Reach.RETRY])(test)
+    with pytest.raises(NotReachedError, match=r"in 100 runs .*\n.*RETRY") as caught:
+        never()  # type: ignore[call-arg]
+    assert caught.value.missing == (Reach.RETRY,)
+
+
+def test_only_what_can_be_reached_can_be_demanded() -> None:
+    with pytest.raises(TypeError, match="covers="):
+        simulate(covers=["everything"])  # type: ignore[list-item]
 
 
 def test_a_test_without_a_schedule_cannot_be_simulated() -> None:

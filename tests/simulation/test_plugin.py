@@ -116,6 +116,23 @@ def test_a_test_with_the_fixture_is_run_under_many_schedules(pytester: pytest.Py
     result.stdout.fnmatch_lines(["simulation: 25 schedules in 1 test (*"])
 
 
+def test_an_async_test_with_the_fixture_is_run_under_many_schedules(
+    pytester: pytest.Pytester,
+) -> None:
+    source = """
+    answers = []
+
+    async def test_all(simulated_runtime):
+        async with simulated_runtime(actions) as runtime:
+            answers.append(await runtime.run_async("all", 3))
+
+    def test_they_were_many():
+        assert answers == [[1, 2, 3]] * 25
+    """
+    result = _run(pytester, source, "--schedules", "25")
+    result.assert_outcomes(passed=2)
+
+
 def test_the_fixture_goes_with_the_decorators(pytester: pytest.Pytester) -> None:
     source = f"""
     from runtime.simulation import reproduce_schedule

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from typing import Any
 
@@ -93,11 +94,11 @@ def test_a_cancel_that_finds_code_which_does_not_heed_it() -> None:
 def _drive(function: Any, **options: Any) -> dict[Reach, int]:
     shop = Shop()
     shop.actions.register("shop:own", **options)(function)
-    with SimulatedRuntime(shop.actions, scripted()) as runtime:
-        try:
-            runtime.run("shop:own", timeout=10)
-        except (OrchestratorError, ExceptionGroup):
-            pass
+    with (
+        SimulatedRuntime(shop.actions, scripted()) as runtime,
+        contextlib.suppress(OrchestratorError, ExceptionGroup),
+    ):
+        runtime.run("shop:own", timeout=10)
     return dict(runtime._world.reach)
 
 
@@ -194,7 +195,7 @@ def test_a_demand_names_what_never_happened_and_what_to_do() -> None:
 
 
 def test_a_demand_for_anything_but_a_reach_is_a_type_error() -> None:
-    with pytest.raises(TypeError, match="Reach.CHILD_LATE, not 'late'"):
+    with pytest.raises(TypeError, match=r"Reach\.CHILD_LATE, not 'late'"):
         ReachReport().demand(["late"])  # type: ignore[list-item]
 
 

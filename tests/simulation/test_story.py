@@ -10,9 +10,9 @@ import threading
 
 import pytest
 
-from runtime.simulation import SimulatedRuntime
+from runtime.simulation import SimulatedRuntime, Simulation
 from runtime.simulation.facts import CHOICE
-from runtime.simulation.marks import Marks
+from runtime.simulation.marks import Line, Marks
 from runtime.simulation.naming import Names
 from runtime.simulation.schedule import Schedule
 from runtime.simulation.story import render_story
@@ -74,6 +74,11 @@ def test_the_choice_that_mattered_is_marked_where_it_was_made() -> None:
 def test_a_deadline_tells_who_was_out_whom_the_cancel_reached_and_who_was_late() -> None:
     world, _answer = run(scripted(), "shop:import", 3)
 
+    late = "child shop:import[2]"
+    error = (
+        "GroupTimeoutError: group shop:import closed after 1.5 s with 1 children still out ([2]);"
+        " emit it with a longer timeout=, or re..."
+    )
     assert [
         line for line in render_story(world).splitlines() if line.startswith("      1.500")
     ] == [
@@ -82,14 +87,12 @@ def test_a_deadline_tells_who_was_out_whom_the_cancel_reached_and_who_was_late()
             "group shop:import deadline passed",
             "group shop:import decided as timed out, still out: shop:import[2]",
             "what is still out of group shop:import is cancelled",
-            "cancel came to child shop:import[2] while its code ran:"
-            " its group ended with GroupTimeoutError",
+            f"cancel came to {late} while its code ran: its group ended with GroupTimeoutError",
             "child shop:import[2] cancelled (late)",
             "root shop:import has the answer of group shop:import",
             "child shop:import[2] was interrupted in its sleep",
             "child shop:import[2]'s code ended, after it was cancelled",
-            "root shop:import failed: GroupTimeoutError: group shop:import closed after 1.5 s with"
-            " 1 children still out ([2]); emit it with a longer timeout=, or re...",
+            f"root shop:import failed: {error}",
             "the runtime closes",
         )
     ]
@@ -209,6 +212,42 @@ def test_a_fault_is_marked_with_whom_it_struck() -> None:
     )
 
 
+def test_a_choice_is_told_at_its_own_time_and_one_of_the_clock_at_the_time_that_it_leads_to() -> (
+    None
+):
+    facts = [
+        (CHOICE, 1.0, 0, "worker-1", "worker-2", True, None),
+        (CHOICE, 1.0, 1, "worker-2", CLOCK, False, None),
+    ]
+    marks, names = Marks(facts, ["worker-2", "main"]), Names(facts)
+
+    assert [line for fact in facts for line in marks.choices(fact, names)] == []
+    assert [line.at for line in marks.rest(3.0, names)] == [1.0, 3.0]
+
+
+def test_whoever_goes_on_was_taken_off_in_a_line_before() -> None:
+    seen = 0
+    for seed in range(40):
+        with Simulation(Schedule.seeded(seed)) as simulation:
+            lock = threading.Lock()
+
+            def take(lock: threading.Lock = lock) -> None:
+                for _ in range(2):
+                    with lock:
+                        pass
+
+            threads = [threading.Thread(target=take) for _ in range(2)]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
+        story = render_story(simulation.world)
+        for found in re.finditer(r"^ .* s  (\S+) went on", story, re.MULTILINE):
+            assert f"here {found[1]} was taken off" in story[: found.start()]
+            seen += 1
+    assert seen
+
+
 def test_many_choices_in_a_row_are_one_line() -> None:
     facts = [
         (CHOICE, 0.0, place, f"worker-{place}", chosen, True, None)
@@ -217,8 +256,9 @@ def test_many_choices_in_a_row_are_one_line() -> None:
     marks, names = Marks(facts, ["worker-2", "main"]), Names(facts)
 
     assert [text for fact in facts for text in marks.choices(fact, names)] == []
-    assert marks.rest(names) == ["here 3 choices in a row: worker-2, the clock, main"]
-    assert marks.rest(names) == []
+    text = "here 3 choices in a row: worker-2, the clock, main"
+    assert marks.rest(2.0, names) == [Line(2.0, text, mark=True)]
+    assert marks.rest(2.0, names) == []
 
 
 def test_a_bare_simulation_tells_of_its_tasks_and_locks() -> None:
@@ -294,7 +334,7 @@ def test_the_same_schedule_gives_the_same_story_on_either_back_end(backend: str)
 _ELSEWHERE = """
 from tests.simulation.shop import run
 from runtime.simulation.facts import CHOICE
-from runtime.simulation.marks import Marks
+from runtime.simulation.marks import Line, Marks
 from runtime.simulation.naming import Names
 from runtime.simulation.schedule import Schedule
 from runtime.simulation.story import render_story

@@ -291,13 +291,16 @@ def test_a_start_is_tried_again_when_a_job_ends(monkeypatch: pytest.MonkeyPatch)
 def test_shutdown_runs_what_is_queued_even_if_no_thread_can_be_had(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    clock = Clock()
+    clock.start()
     monkeypatch.setattr(threading.Thread, "start", refuse_to_start)
-    dispatcher = Dispatcher(1)
+    dispatcher = Dispatcher(1, clock=clock)
     ran: list[int] = []
     for number in range(3):
         dispatcher.execute(lambda number=number: ran.append(number))
     assert dispatcher.shutdown(PATIENCE)
     assert ran == [0, 1, 2]
+    clock.close()
 
 
 def test_after_shutdown_no_job_is_taken() -> None:

@@ -12,11 +12,14 @@ import queue
 import sys
 import threading
 import time
-from types import ModuleType
+from types import FunctionType, ModuleType
 from typing import Any
 
 import actors.attempt
+import actors.system.clock
 import actors.system.parking
+import actors.system.relay
+import actors.system.worker
 import runtime.places
 import runtime.scope
 import runtime.subscriptions
@@ -34,7 +37,7 @@ class _Hooks:
     """Stands for ``parking``'s thread-local: a task's hooks are its own."""
 
     def __init__(self, real: Any) -> None:
-        object.__setattr__(self, "_real", real)
+        self._real = real
 
     @property
     def hooks(self) -> ThreadHooks:
@@ -74,6 +77,14 @@ def install() -> None:
     _replace(runtime.scope, "get_ident", task_ident)
     _replace(runtime.subscriptions, "start_new_thread", threads.start_new_thread)
     _replace(actors.system.parking, "_local", _Hooks(actors.system.parking._local))  # noqa: SLF001
+    # Its actor systems and runtimes that are made in a simulation, as production makes them.
+    for module in (actors.system.clock, actors.system.relay, actors.system.worker):
+        _replace(module, "Parker", _make_parker)
+    _replace(actors.system.clock.Clock, "now", staticmethod(times.CLOCKS["monotonic"]))
+
+
+def _make_parker() -> actors.system.parking.Parker:
+    return actors.system.parking.new_parker()
 
 
 def _install_threading() -> None:
@@ -95,4 +106,7 @@ def _install_threading() -> None:
 
 def _replace(place: ModuleType | type, name: str, stand_in: Any) -> None:
     REAL[place.__name__, name] = getattr(place, name)
+    if isinstance(stand_in, FunctionType) and isinstance(place, ModuleType):
+        stand_in.__module__ = place.__name__  # pickle and error texts find it where it stands
+        stand_in.__name__ = stand_in.__qualname__ = name
     setattr(place, name, stand_in)

@@ -15,8 +15,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Lock"]
 
-_real_timeout_max = threading.TIMEOUT_MAX
-
 
 class Lock:
     """A mutual exclusion lock, as ``threading.Lock`` documents it.
@@ -36,25 +34,16 @@ class Lock:
         world = worlds.get(real_ident())
         if world is None:
             return self._lock.acquire(blocking, timeout)
-        lock = self._lock
-        if blocking:
-            if timeout < 0 and timeout != -1:
-                message = "timeout value must be a non-negative number"
-                raise ValueError(message)
-            if timeout > _real_timeout_max:
-                message = "timeout value is too large"
-                raise OverflowError(message)
-        elif timeout != -1:
-            message = "can't specify a timeout for a non-blocking call"
-            raise ValueError(message)
+        _check(blocking, timeout)
         world.pause()
-        if lock.acquire(False):  # noqa: FBT003 - as C calls it
+        if self._lock.acquire(False):  # noqa: FBT003 - as C calls it
             return True
         if not blocking or timeout == 0:
             return False
-        deadline = None if timeout < 0 else world.now + timeout
-        task = world.current
-        entry = (world, task)
+        return self._wait(world, None if timeout < 0 else world.now + timeout)
+
+    def _wait(self, world: World, deadline: float | None) -> bool:
+        entry = (world, world.current)
         while True:
             left = None if deadline is None else deadline - world.now
             if left is not None and left <= 0:
@@ -65,7 +54,7 @@ class Lock:
             finally:
                 if entry in self._waiting:
                     self._waiting.remove(entry)
-            if lock.acquire(False):  # noqa: FBT003
+            if self._lock.acquire(False):  # noqa: FBT003
                 return True
 
     def release(self) -> None:
@@ -110,3 +99,17 @@ class Lock:
     def __repr__(self) -> str:
         state = "locked" if self._lock.locked() else "unlocked"
         return f"<{state} simulated lock at {id(self):#x}>"
+
+
+def _check(blocking: bool, timeout: float) -> None:  # noqa: FBT001
+    """Refuse what a real lock refuses."""
+    if not blocking:
+        if timeout != -1:
+            message = "can't specify a timeout for a non-blocking call"
+            raise ValueError(message)
+    elif timeout < 0 and timeout != -1:
+        message = "timeout value must be a non-negative number"
+        raise ValueError(message)
+    elif timeout > threading.TIMEOUT_MAX:
+        message = "timeout value is too large"
+        raise OverflowError(message)

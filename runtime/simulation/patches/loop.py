@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import asyncio.base_events
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from runtime.simulation.errors import UncontrolledError
 from runtime.simulation.here import current_world
 from runtime.simulation.parker import SimParker
+from runtime.simulation.patches.times import real_monotonic
 
 if TYPE_CHECKING:
     from runtime.simulation.world import World
@@ -138,10 +139,10 @@ class Adoption:
                 " asyncio's own event loop, or open the simulation with an ordinary `with`"
             )
             raise UncontrolledError(message)
-        self._loop: Any = loop
-        self._real_selector = self._loop._selector  # noqa: SLF001 - asyncio offers no other way
+        self._loop: Any = cast("Any", loop)  # asyncio has no public way to this
+        self._real_selector = self._loop._selector  # noqa: SLF001
         selector = _Selector(world)
-        base = loop.time() - world.now
+        base = real_monotonic() - world.now  # the loop's own clock tells virtual time already
         self._loop._selector = selector  # noqa: SLF001
         self._loop._write_to_self = selector.parker.unpark  # noqa: SLF001
         self._loop.time = lambda: base + world.now
@@ -149,5 +150,5 @@ class Adoption:
     def give_back(self) -> None:
         """Let it wait in the real world again."""
         self._loop._selector = self._real_selector  # noqa: SLF001
-        del self._loop._write_to_self
+        del self._loop._write_to_self  # noqa: SLF001
         del self._loop.time

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from runtime.simulation.here import current_world
-from runtime.simulation.tasks import TaskKilled, TaskState
+from runtime.simulation.tasks import TaskKilled
 
 if TYPE_CHECKING:
     from runtime.simulation.tasks import SimTask
@@ -79,7 +79,7 @@ def forget_thread(task: SimTask) -> None:
 def is_alive(self: Any) -> bool:
     """As ``Thread.is_alive``."""
     task: SimTask | None = getattr(self, "_sim_task", None)
-    return _real_is_alive(self) if task is None else task.state is not TaskState.OVER
+    return _real_is_alive(self) if task is None else not task.over
 
 
 def join(self: Any, timeout: float | None = None) -> None:
@@ -89,7 +89,7 @@ def join(self: Any, timeout: float | None = None) -> None:
         _real_join(self, timeout)
         return
     world = current_world()
-    if world is None or task.state is TaskState.OVER:
+    if world is None or task.over:
         return  # it ended with its simulation
     me = world.current
     if task is me:
@@ -97,7 +97,7 @@ def join(self: Any, timeout: float | None = None) -> None:
         raise RuntimeError(message)
     deadline = None if timeout is None else world.now + max(0.0, timeout)
     world.pause()
-    while task.state is not TaskState.OVER:
+    while not task.over:
         left = None if deadline is None else deadline - world.now
         if left is not None and left <= 0:
             return
