@@ -137,8 +137,8 @@ class _SimWorker:
 class SimTurns(CallingThreadDispatcher):
     """Runs each turn on the task that brings the message, as production does.
 
-    The switch points are before an actor's begin, here, when a message is put, and before it is
-    handled; so messages reach the actors in every order that threads could bring about.
+    The switch points are before an actor's begin, here, and before each message, in `SimSystem`;
+    so messages reach the actors in nearly every order that threads could bring about.
     """
 
     def __init__(self, world: World) -> None:  # not its base's, which is about threads
@@ -207,19 +207,31 @@ class SimMailbox(Mailbox):
 
 
 class SimSystem(ActorSystem):
-    """An actor system that shows each message to *listener* before the actor gets it."""
+    """An actor system that shows each message to *listener* before the actor gets it.
+
+    A *thorough* one switches in the middle of every put, too.
+    """
 
     def __init__(
-        self, world: World, clock: VirtualClock, dispatcher: SimTurns, name: str, listener: Listener
+        self,
+        world: World,
+        clock: VirtualClock,
+        dispatcher: SimTurns,
+        name: str,
+        listener: Listener,
+        *,
+        thorough: bool = False,
     ) -> None:
         super().__init__(clock=clock, dispatcher=dispatcher, name=name)
         self._world = world
         self._listener = listener
+        self._thorough = thorough
 
     def adopt(self, ref: PooledActorRef[Any]) -> SimSystem:
         """As `ActorSystem.adopt`."""
         home = super().adopt(ref)
-        ref.actor_inbox.__class__ = SimMailbox  # the same object, which others may have already
+        if self._thorough:  # the same object: others may have it already
+            ref.actor_inbox.__class__ = SimMailbox
         actor = ref._actor_weakref()  # noqa: SLF001 - it is about to start
         if actor is not None:
             # On the instance, so that the actor's class is the one of production.
