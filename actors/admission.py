@@ -134,8 +134,11 @@ class Admission:
 
     def comes_back(self, returning: Returning) -> bool:
         """Let a waiter go on if its slots are free; else it goes ahead of every start."""
-        if self._can_return(returning) and not self._is_behind(returning.slots):
-            self.take(returning.slots)
+        slots = returning.slots
+        if slots.has_worker >= slots.needs_worker and slots.has_slot >= slots.needs_slot:
+            return True  # the wait was refused, and has kept them
+        if self._can_return(returning) and not self._is_behind(slots):
+            self.take(slots)
             return True
         self._returning.append(returning)
         return False
@@ -179,7 +182,6 @@ class Admission:
         slots = returning.slots
         if (
             slots.needs_worker
-            and not slots.has_worker  # a wait that was refused has kept it
             and not returning.impatient
             and self.busy - self.cancelling >= self.workers
         ):

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import pykka
 
-from actors.system import ActorSystem, CallingThreadDispatcher, Dispatcher, PooledActor
+from actors.system import ActorSystem, CallingThreadDispatcher, Dispatcher, Mailbox, PooledActor
 from actors.system.worker import Job
 from runtime.simulation.here import real_ident, worlds
 from runtime.simulation.tasks import SimTask, TaskKilled
@@ -137,8 +137,8 @@ class _SimWorker:
 class SimTurns(CallingThreadDispatcher):
     """Runs each turn on the task that brings the message, as production does.
 
-    The switch points are before each message, in `SimSystem`; so the actors' messages reach each
-    other in every order that threads could bring about.
+    The switch points are before an actor's begin, here, and before each message, in `SimSystem`;
+    so messages reach the actors in nearly every order that threads could bring about.
     """
 
     def __init__(self, world: World) -> None:  # not its base's, which is about threads
@@ -162,6 +162,8 @@ class SimTurns(CallingThreadDispatcher):
         task.in_turn = True
         try:
             while jobs:
+                if jobs[0].__class__ is not Mailbox:  # an actor's begin; for turns see `SimSystem`
+                    world.pause()
                 try:
                     jobs.popleft()()
                 except TaskKilled:
@@ -187,19 +189,49 @@ class SimTurns(CallingThreadDispatcher):
         job()
 
 
+class SimMailbox(Mailbox):
+    """A mailbox with a switch point between its two steps, where threads may change too.
+
+    There it is open whether the sender handles what it has put, or somebody who comes meanwhile.
+    """
+
+    __slots__ = ()
+
+    def put(self, item: Any, /) -> None:
+        """As `Mailbox.put`."""
+        self._messages.append(item)
+        world = worlds.get(real_ident())
+        if world is not None:
+            world.pause()
+        self._look()
+
+
 class SimSystem(ActorSystem):
-    """An actor system that shows each message to *listener* before the actor gets it."""
+    """An actor system that shows each message to *listener* before the actor gets it.
+
+    A *thorough* one switches in the middle of every put, too.
+    """
 
     def __init__(
-        self, world: World, clock: VirtualClock, dispatcher: SimTurns, name: str, listener: Listener
+        self,
+        world: World,
+        clock: VirtualClock,
+        dispatcher: SimTurns,
+        name: str,
+        listener: Listener,
+        *,
+        thorough: bool = False,
     ) -> None:
         super().__init__(clock=clock, dispatcher=dispatcher, name=name)
         self._world = world
         self._listener = listener
+        self._thorough = thorough
 
     def adopt(self, ref: PooledActorRef[Any]) -> SimSystem:
         """As `ActorSystem.adopt`."""
         home = super().adopt(ref)
+        if self._thorough:  # the same object: others may have it already
+            ref.actor_inbox.__class__ = SimMailbox
         actor = ref._actor_weakref()  # noqa: SLF001 - it is about to start
         if actor is not None:
             # On the instance, so that the actor's class is the one of production.

@@ -3,20 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import threading
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, TypeVar
-
-from attrs import define, field, frozen
 
 from orchestrator import (
     ActionRegistry,
-    AsyncOrchestrator,
     Cancelled,
     Execution,
-    GroupFailedError,
-    GroupTimeoutError,
     Orchestrator,
     OrchestratorError,
     Retry,
@@ -24,7 +18,7 @@ from orchestrator import (
     UnknownGroupError,
     current_context,
 )
-from runtime.simulation.errors import SimulationError
+from runtime.simulation.faces import BlockingFace, drive, here, here_async
 from runtime.simulation.plans import (
     FanOutPlan,
     Fault,
@@ -38,117 +32,24 @@ from runtime.simulation.plans import (
     WaiterPlan,
     plan_at,
 )
+from runtime.simulation.records import (
+    Kind,
+    PlannedError,
+    PlannedExit,
+    Record,
+    Step,
+    Told,
+    comparable,
+    name_of,
+    told,
+    told_error,
+)
 
-__all__ = [
-    "Kind",
-    "PlannedError",
-    "PlannedExit",
-    "Record",
-    "Step",
-    "Told",
-    "name_of",
-    "planned",
-    "planned_actions",
-    "run_plan",
-    "told",
-]
+__all__ = ["planned", "planned_actions", "run_plan"]
 
 HOUR = 3600.0  # seconds
 
 T = TypeVar("T")
-
-
-class PlannedError(Exception):
-    """What failing tasks raise."""
-
-
-class PlannedExit(BaseException):
-    """What tasks raise that end by a ``BaseException``."""
-
-
-@frozen
-class Told:
-    """What a waiter got, comparable."""
-
-    kind: str  # "outputs", or the name of the error's class
-    outputs: tuple[Any, ...] = ()
-    errors: tuple[str, ...] = ()  # of a failed group: each child's, in their order
-    missing: tuple[int, ...] = ()  # of a group whose deadline has passed
-    states: tuple[str, ...] = ()  # of a failed group: each child's at the decision
-
-
-class Kind:
-    """What a step of a record is."""
-
-    STARTS = "starts"  # the code of an attempt
-    ENDS = "ends"  # likewise
-    EMITS = "emits"  # the emit has returned
-    TOLD = "told"  # a wait has returned
-    CHILD = "child"  # as_completed gave an end
-    FAULT = "fault"  # something was done from outside
-    OPENS = "opens"  # a source of children was read for the first time
-    CLOSES = "closes"  # it is over
-
-
-@frozen
-class Step:
-    """One thing that was seen, in the order in which it was."""
-
-    kind: str
-    path: Path
-    at: float  # seconds of the clock that the code sees
-    execution_id: str = ""
-    attempt: int = 0
-    deadline: float | None = None  # of the code that starts, in the same seconds
-    group_id: str = ""
-    who: str = ""  # of those who wait: "parent", or the waiter's number
-    since: float = 0.0  # when the wait began
-    timeout: float | None = None  # of the wait
-    told: Told | None = None
-    child: Execution | None = None
-
-
-@define(eq=False)
-class Record:
-    """What was seen of one run. Any thread appends; every entry is one step."""
-
-    steps: list[Step] = field(factory=list)
-    watched: bool = False  # whether somebody reads the ends of every group
-    ids: dict[Path, str] = field(factory=dict)  # of the last execution made for each path
-    groups: dict[Path, str] = field(factory=dict)
-    threads: list[threading.Thread] = field(factory=list)
-    runtime: Any = None
-    reductions: list[tuple[Any, ...]] = field(factory=list)  # what the reducers were given
-
-    def of(self, kind: str) -> list[Step]:
-        """The steps of one kind."""
-        return [step for step in self.steps if step.kind == kind]
-
-    def running(self) -> set[str]:
-        """The executions whose code has started and not ended."""
-        inside: dict[str, int] = {}
-        for step in self.steps:
-            if step.kind == Kind.STARTS:
-                inside[step.execution_id] = inside.get(step.execution_id, 0) + 1
-            elif step.kind == Kind.ENDS:
-                inside[step.execution_id] -= 1
-        return {name for name, count in inside.items() if count}
-
-    def start(self, function: Callable[[], object]) -> None:
-        """Run *function* on a thread of its own, to be joined by `join`."""
-        thread = threading.Thread(target=function, daemon=True)
-        self.threads.append(thread)
-        thread.start()
-
-    def join(self) -> None:
-        """Wait for all threads, those started meanwhile too."""
-        for thread in self.threads:  # a list may grow while it is read
-            thread.join()
-
-
-def name_of(path: Path) -> str:
-    """What an execution of a plan is called in outputs and errors."""
-    return ".".join(map(str, path)) or "root"
 
 
 def planned(plan: Plan, path: Path = ()) -> Execution:
@@ -171,19 +72,19 @@ def planned_actions(record: Record | None = None) -> ActionRegistry:
 
     @actions.register("plan:task")
     def task(plan: TaskPlan, path: Path) -> Any:
-        return drive(_task(seen, plan, path, BlockingFace(_here())))
+        return drive(_task(seen, plan, path, BlockingFace(here())))
 
     @actions.register("plan:task_async")
     async def task_async(plan: TaskPlan, path: Path) -> Any:
-        return await _task(seen, plan, path, _here_async())
+        return await _task(seen, plan, path, here_async())
 
     @actions.register("plan:fan_out")
     def fan_out(plan: FanOutPlan, path: Path) -> Any:
-        return drive(_fan_out(seen, plan, path, BlockingFace(_here())))
+        return drive(_fan_out(seen, plan, path, BlockingFace(here())))
 
     @actions.register("plan:fan_out_async")
     async def fan_out_async(plan: FanOutPlan, path: Path) -> Any:
-        return await _fan_out(seen, plan, path, _here_async())
+        return await _fan_out(seen, plan, path, here_async())
 
     return actions
 
@@ -210,39 +111,6 @@ def run_plan(
     answer = told(handle.result)
     record.join()
     return answer
-
-
-def told(wait: Callable[[], Any]) -> Told:
-    """What a wait comes to, comparable."""
-    try:
-        value = wait()
-    except SimulationError:
-        raise
-    except Exception as error:  # noqa: BLE001 - it is the answer
-        return _told_error(error)
-    return Told("outputs", _comparable(value))
-
-
-def _comparable(value: Any) -> tuple[Any, ...]:
-    return tuple(value) if isinstance(value, list) else (value,)
-
-
-def _told_error(error: BaseException) -> Told:
-    kind = type(error).__name__
-    match error:
-        case GroupFailedError():
-            errors = tuple(f"{type(each).__name__}: {each}" for each in error.exceptions)
-            states = tuple(each.state.value for each in error.executions)
-            return Told(kind, tuple(error.outputs), errors, states=states)
-        case GroupTimeoutError():
-            return Told(kind, tuple(error.outputs), (str(error),), tuple(error.missing))
-        case BaseExceptionGroup():
-            return Told(kind, (), tuple(str(each) for each in error.exceptions))
-        case _:
-            return Told(kind, (), (str(error),))
-
-
-# What the actions do
 
 
 async def _task(record: Record, plan: TaskPlan, path: Path, orchestrator: Any) -> Any:
@@ -400,11 +268,11 @@ async def _wait(
             case _:
                 value = await orchestrator.await_group(group_id, plan.patience)
     except (OrchestratorError, ExceptionGroup) as error:
-        note(_told_error(error))
+        note(told_error(error))
         if not plan.tolerant:
             raise
         return f"{name_of(path)} survived"
-    note(Told("outputs", _comparable(value)))
+    note(Told("outputs", comparable(value)))
     return value
 
 
@@ -493,47 +361,3 @@ def _do(record: Record, plan: Plan, fault: Fault) -> None:
 
 
 # One body for blocking and async code
-
-
-class BlockingFace:
-    """An `Orchestrator` with awaitable methods, so that one body runs on both faces."""
-
-    def __init__(self, orchestrator: Orchestrator) -> None:
-        self.plain = orchestrator
-
-    def __getattr__(self, name: str) -> Callable[..., Coroutine[Any, Any, Any]]:
-        method = getattr(self.plain, name)
-
-        async def call(*args: Any, **kwargs: Any) -> Any:
-            return method(*args, **kwargs)
-
-        return call
-
-    async def as_completed(self, *args: Any, **kwargs: Any) -> Any:
-        """As the orchestrator's, as an async iterator."""
-        for end in self.plain.as_completed(*args, **kwargs):
-            yield end
-
-
-def drive(body: Awaitable[T]) -> T:
-    """Run a coroutine that never suspends: one over a `BlockingFace`."""
-    steps = body.__await__()
-    try:
-        next(steps)
-    except StopIteration as end:
-        value: T = end.value
-        return value
-    message = "a body over a blocking face has suspended"
-    raise RuntimeError(message)
-
-
-def _here() -> Orchestrator:
-    orchestrator = Orchestrator.from_context()
-    assert orchestrator is not None  # noqa: S101 - it is called by an action
-    return orchestrator
-
-
-def _here_async() -> AsyncOrchestrator:
-    orchestrator = AsyncOrchestrator.from_context()
-    assert orchestrator is not None  # noqa: S101 - it is called by an action
-    return orchestrator

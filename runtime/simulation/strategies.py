@@ -6,7 +6,8 @@ return a value at once, and towards fewer of everything. `planned_actions` and `
 
     from hypothesis import given
     from runtime.simulation import SimulatedRuntime, schedules
-    from runtime.simulation.planned import Record, planned_actions, run_plan
+    from runtime.simulation.planned import planned_actions, run_plan
+    from runtime.simulation.records import Record
     from runtime.simulation.strategies import fan_outs, faults
 
     @given(fan_outs(depth=2), faults(), schedules())

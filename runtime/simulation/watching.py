@@ -134,8 +134,7 @@ class WatchedRuntime(LocalRuntime):
         self._number = world.runtimes
         self._observer = Observer(world.facts, world, self._number)
         self._tokens = 0
-        # Waits in tasks, with the loops that they may be lost with.
-        self._in_loops: dict[_Waiting, asyncio.AbstractEventLoop] = {}
+        self._open_waits: dict[_Waiting, None] = {}
         return self._observer
 
     def inject(self, injector: FaultInjector) -> None:
@@ -177,13 +176,9 @@ class WatchedRuntime(LocalRuntime):
 
     async def wait_async(self, future: Any, timeout: float | None, subject: Subject) -> Any:
         """As `RuntimePort.wait_async`."""
-        waiting = self._waiting(future, timeout, subject)
-        self._in_loops[waiting] = asyncio.get_running_loop()
-        try:
-            with waiting:
-                waiting.value = await super().wait_async(future, timeout, subject)
-        finally:
-            del self._in_loops[waiting]
+        with self._waiting(future, timeout, subject) as waiting:
+            waiting.loop = asyncio.get_running_loop()
+            waiting.value = await super().wait_async(future, timeout, subject)
         return waiting.value
 
     def call(self, child: Execution, timeout: float | None) -> Execution | tuple[Any]:
@@ -210,9 +205,9 @@ class WatchedRuntime(LocalRuntime):
         return waiting.value  # type: ignore[no-any-return]
 
     def _end_check(self, stats: Stats | None) -> None:
-        for waiting, loop in self._in_loops.items():
-            if loop.is_closed():
-                waiting.is_lost()
+        for waiting in tuple(self._open_waits):
+            if waiting.may_be_open():
+                waiting.note_end(observing.INTERRUPTED)
         super()._end_check(stats)
 
     def sleep(self, seconds: float) -> None:
@@ -250,33 +245,47 @@ class WatchedRuntime(LocalRuntime):
             self._tokens = token = self._tokens + 1
             frees = attempt is not None and (attempt.on_own_thread() or attempt.in_own_task())
             self._observer.note(observing.WAITS, token, who, subject, timeout, frees)
-        return _Waiting(self._observer, token, who, subject)
+        return _Waiting(self._observer, token, who, subject, future, self._open_waits)
 
 
 class _Waiting:
     """One wait, from its begin to its end."""
 
-    __slots__ = ("_observer", "_subject", "_token", "_who", "value")
+    __slots__ = ("_future", "_observer", "_open", "_subject", "_token", "_who", "loop", "value")
 
-    def __init__(self, observer: Observer, token: int, who: str, subject: Subject | None) -> None:
+    def __init__(
+        self,
+        observer: Observer,
+        token: int,
+        who: str,
+        subject: Subject | None,
+        future: Any,
+        waits: dict[_Waiting, None],
+    ) -> None:
         self._observer = observer
         self._token = token
         self._who = who
         self._subject = subject
+        self._future = future
+        self._open = waits
+        self.loop: asyncio.AbstractEventLoop | None = None  # of a wait in a task
         self.value: Any = None  # set by whoever gets it
 
-    def is_lost(self) -> None:
-        """Its loop has closed under it."""
-        self._observer.note(
-            observing.WAITED,
-            self._token,
-            self._who,
-            self._subject,
-            observing.INTERRUPTED,
-            None,
-        )
+    def may_be_open(self) -> bool:
+        """Whether nobody is to blame that it has not returned when its runtime has closed.
+
+        It has its answer and was not run since, or it was lost with its loop, or it is a sleep.
+        """
+        future, loop = self._future, self.loop
+        return future is None or future.done() or (loop is not None and loop.is_closed())
+
+    def note_end(self, outcome: str, value: Any = None) -> None:
+        """Write down that it is over."""
+        self._observer.note(observing.WAITED, self._token, self._who, self._subject, outcome, value)
 
     def __enter__(self) -> Self:
+        if self._token != observing.AT_ONCE:
+            self._open[self] = None
         return self
 
     def __exit__(
@@ -295,4 +304,5 @@ class _Waiting:
             outcome = observing.INTERRUPTED
         if subject is not None and isinstance(value, GroupResult):
             self._observer.saw_result(subject.id, value)  # an empty group tells nobody else so soon
-        self._observer.note(observing.WAITED, self._token, self._who, subject, outcome, value)
+        self._open.pop(self, None)
+        self.note_end(outcome, value)

@@ -100,7 +100,10 @@ def _yes(answer: bool | None) -> str:
 
 
 def _line(mutant: Mutant, verdict: Verdict) -> str:
-    found = f"`{verdict.killer}`" if verdict.killer else "**none**"
+    if verdict.passes_plain is None:
+        found = "not judged"
+    else:
+        found = f"`{verdict.killer}`" if verdict.killer else "**none**"
     return (
         f"| {mutant.name} | {mutant.invariant} | {mutant.comment} |"
         f" {_yes(verdict.passes_examples)} | {_yes(verdict.passes_plain)} | {found} |"

@@ -465,8 +465,8 @@ MUTANTS = (
         "15",
         "a waiter that returns takes its slots whether they are free or not",
         (
-            "        if self._can_return(returning) and not self._is_behind(returning.slots):\n",
-            "        if not self._is_behind(returning.slots):\n",
+            "        if self._can_return(returning) and not self._is_behind(slots):\n",
+            "        if not self._is_behind(slots):\n",
         ),
     ),
     _mutant(
@@ -474,8 +474,8 @@ MUTANTS = (
         "12",
         "a refused wait waits for the worker that it has",
         (
-            "            and not slots.has_worker  # a wait that was refused has kept it\n",
-            "",
+            "            return True  # the wait was refused, and has kept them\n",
+            "            pass\n",
         ),
     ),
     _mutant(

@@ -31,7 +31,7 @@ def interrupted_at_a_new_place(seen: set[Place]) -> Iterator[None]:
 
     def trace(frame: FrameType, event: str, _argument: object) -> Any:
         file = frame.f_code.co_filename
-        if len(seen) > before or not file.startswith(LIBRARY) or in_finalizer(frame):
+        if len(seen) > before or not of_the_library(file) or in_finalizer(frame):
             return None
         place = (file, event, frame.f_lineno)
         # In an `except` block, CPython would leave what it handles to be handled for ever.
@@ -47,6 +47,11 @@ def interrupted_at_a_new_place(seen: set[Place]) -> Iterator[None]:
         yield
     finally:
         sys.settrace(previous)
+
+
+def of_the_library(file: str) -> bool:
+    """The stand-ins of simulations are not: who calls them may be a callback of the collector."""
+    return file.startswith(LIBRARY) and not file.startswith(f"{ROOT / 'runtime/simulation'}/")
 
 
 def in_finalizer(frame: FrameType | None) -> bool:

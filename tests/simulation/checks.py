@@ -10,8 +10,8 @@ from collections import defaultdict
 from typing import Any
 
 from orchestrator import ExecutionState, ExecutionTimeoutError, GroupPolicy
-from runtime.simulation.planned import Kind, Step
 from runtime.simulation.plans import FanOutPlan, TaskPlan, Wait
+from runtime.simulation.records import Kind, Step
 from tests.actors.fan_in_model import verdict
 from tests.simulation.harness import Run
 

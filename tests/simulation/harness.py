@@ -11,8 +11,9 @@ from attrs import define
 from hypothesis import currently_in_test_context, note
 
 from runtime.simulation import SimulatedRuntime
-from runtime.simulation.planned import Kind, Record, Step, Told, planned_actions, run_plan
+from runtime.simulation.planned import planned_actions, run_plan
 from runtime.simulation.plans import FanOutPlan, Fault, Path, Plan
+from runtime.simulation.records import Kind, Record, Step, Told
 
 __all__ = ["Run", "play", "still_there"]
 

@@ -30,7 +30,7 @@ from runtime.simulation import Schedule, SimulatedRuntime
 
 WANTED = 20  # different outcomes of real threads, of all scenarios together
 ROUNDS = 400  # of each scenario at most, until there are so many
-SCHEDULES = 6000  # of each scenario in the simulation at most; it ends when all was reached
+SCHEDULES = 20_000  # of each scenario in the simulation at most; it ends when all was reached
 SPIN = 2000  # turns of a loop at most
 
 Outcome = Any
@@ -175,7 +175,10 @@ def reached(scenario: Scenario, wanted: set[Outcome]) -> set[Outcome]:
         """In the simulation the schedule stirs."""
 
     for seed in range(SCHEDULES):
-        with SimulatedRuntime(actions_for(nothing), Schedule.seeded(seed), workers=4) as runtime:
+        schedule = Schedule.seeded(seed)
+        with SimulatedRuntime(
+            actions_for(nothing), schedule, workers=4, thorough=seed % 2 == 1, check=False
+        ) as runtime:
             found.add(scenario(runtime, nothing))
         if wanted <= found:
             break

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from typing import Any
 
 import pytest
@@ -47,3 +48,27 @@ def test_a_wait_that_is_refused_does_not_wait_for_the_worker_that_it_has(make: A
         handle.set(handles[0])
         with pytest.raises(DeadlockError):
             handles[0].result(30)
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_nor_does_it_queue_behind_another_that_comes_back_for_that_worker(seed: int) -> None:
+    actions, handles, told = ActionRegistry(), list[Any](), list[int]()
+    graph = [None, 2, None, 3]  # whom each waits for
+
+    @actions.register("t:waits")
+    def waits(number: int) -> None:
+        started.wait()
+        target = graph[number]
+        if target is not None:
+            try:
+                handles[target].result()
+            except DeadlockError:
+                told.append(number)
+
+    with SimulatedRuntime(actions, Schedule.seeded(seed), workers=1) as runtime:
+        started = threading.Event()
+        handles.extend([runtime.spawn("t:waits", {"number": number}) for number in range(4)])
+        started.set()
+        for handle in handles:
+            handle.result()
+    assert told == [3]

@@ -102,7 +102,7 @@ def test_the_clock_that_fires_early_is_a_choice_too() -> None:
     world, _answer = run(scripted({("worker-1", 5): CLOCK}), "shop:import", 2)
 
     (mark,) = marked(world)
-    assert mark.startswith(">>    1.500 s  here the clock fired, though others could go on")
+    assert mark.startswith(">>    1.500 s  here the clock fired, though worker-1")
 
 
 def test_retries_are_told_with_their_reason_and_without_addresses() -> None:

@@ -126,6 +126,56 @@ def test_15_who_comes_back_from_a_wait_takes_no_more_than_there_is(
 
 
 @given(
+    st.lists(st.sampled_from(["t:holds", "t:holds_too", "t:retries"]), min_size=1, max_size=5),
+    st.none() | st.integers(0, 4),
+    orders(),
+)
+def test_11_a_cancel_reaches_what_is_queued_and_what_is_between_attempts(
+    names: list[str], which: int | None, schedule: Any
+) -> None:
+    actions, ends, starts = ActionRegistry(), dict[str, Any](), list[float]()
+
+    @actions.register("t:holds")
+    @actions.register("t:holds_too")
+    def holds() -> None:
+        starts.append(time.monotonic())
+        time.sleep(5.0)  # the only worker is held
+
+    @actions.register("t:retries", retry=Retry(delay=3.0))
+    def retries() -> None:
+        starts.append(time.monotonic())
+        raise LookupError
+
+    def note(event: Any) -> None:
+        if event.execution.state.ended:
+            assert event.execution.id not in ends
+            ends[event.execution.id] = event.execution
+
+    runtime = SimulatedRuntime(actions, schedule, workers=1, clock="jump")
+    with runtime:
+        subscription = runtime.subscribe(note)
+        with runtime.execution() as orchestrator:
+            children = [Execution.ad_hoc(name) for name in names]
+            group = orchestrator.emit_children(children)
+            orchestrator.sleep(1.0)
+            if which is None:
+                orchestrator.cancel_group(group)
+            else:
+                orchestrator.cancel(children[which % len(children)].id)
+                orchestrator.sleep(0.5)
+                orchestrator.cancel_group(group)
+        subscription.close()
+        stats = runtime.stats()
+    assert (stats.pending, stats.running, stats.waiting, stats.cancelling) == (0, 0, 0, 0)
+    assert stats.emitted == stats.settled == len(ends)
+    at = 1.0 if which is None else 1.5
+    assert all(ends[child.id].completed_at <= at for child in children)
+    assert all(start <= at for start in starts)
+    if which is not None:
+        assert ends[children[which % len(children)].id].completed_at <= 1.0
+
+
+@given(
     st.integers(1, 3),
     st.integers(0, 6),
     st.booleans(),

@@ -18,8 +18,9 @@ from orchestrator import (
     Orchestrator,
 )
 from runtime.simulation import SimulatedRuntime
-from runtime.simulation.planned import HOUR, Record, planned, planned_actions
+from runtime.simulation.planned import HOUR, planned, planned_actions
 from runtime.simulation.plans import FanOutPlan, Fault, FaultKind, Outcome, TaskPlan, Wait, size
+from runtime.simulation.records import Record
 from runtime.simulation.schedule import Schedule
 from runtime.simulation.strategies import delays, fan_outs, faults, outcomes, tasks
 from tests.simulation.checks import (
