@@ -195,13 +195,9 @@ class WatchedRuntime(LocalRuntime):
         attempt = current_attempt(self._environment)
         if attempt is None or not attempt.in_own_task() or timeout == 0:
             return await super().call_async(child, timeout)
-        waiting = self._waiting(None, timeout, Subject("execution", child.id))
-        self._in_loops[waiting] = asyncio.get_running_loop()
-        try:
-            with waiting:
-                waiting.value = await super().call_async(child, timeout)
-        finally:
-            del self._in_loops[waiting]
+        with self._waiting(None, timeout, Subject("execution", child.id)) as waiting:
+            waiting.loop = asyncio.get_running_loop()
+            waiting.value = await super().call_async(child, timeout)
         return waiting.value  # type: ignore[no-any-return]
 
     def _end_check(self, stats: Stats | None) -> None:
@@ -277,7 +273,9 @@ class _Waiting:
         It has its answer and was not run since, or it was lost with its loop, or it is a sleep.
         """
         future, loop = self._future, self.loop
-        return future is None or future.done() or (loop is not None and loop.is_closed())
+        if loop is not None and loop.is_closed():
+            return True
+        return self._subject is None if future is None else bool(future.done())
 
     def note_end(self, outcome: str, value: Any = None) -> None:
         """Write down that it is over."""
