@@ -108,9 +108,9 @@ class EndingActor(ParentActor):
     def _settle(self) -> None:
         self._attempt = self._below = self._pending = None  # they hold this actor
         tell(self._environment.allocator, Settled(self._given.id, self._state))
+        self.finish()  # before anybody hears of it: its groups are unknown from now on
         if self._over is not None:
             self._over.set(None)
-        self.finish()
 
     def _cancel_timer(self) -> None:
         if self._timer is not None:

@@ -282,9 +282,12 @@ class RuntimePort:
     def _group(self, group_id: str) -> GroupEntry:
         self.check()
         try:
-            return self._groups[group_id]
+            entry = self._groups[group_id]
         except (KeyError, TypeError):
             raise UnknownGroupError(group_id) from None
+        if not entry.parent.is_alive():  # its emitter has ended; it is about to be forgotten
+            raise UnknownGroupError(group_id)
+        return entry
 
     def now(self) -> float:
         """Monotonic seconds of the runtime's clock."""
