@@ -192,9 +192,12 @@ class Admission:
         return not slots.needs_slot or slots.has_slot or self._limited(slots.action).free()
 
     def _is_behind(self, slots: Slots) -> bool:
+        # What it has kept, as a wait that was refused keeps all, it waits for behind nobody.
+        worker = slots.needs_worker and not slots.has_worker
+        slot = slots.needs_slot and not slots.has_slot
         return any(
-            (slots.needs_worker and other.slots.needs_worker and not other.impatient)
-            or (slots.needs_slot and other.slots.action.name == slots.action.name)
+            (worker and other.slots.needs_worker and not other.impatient)
+            or (slot and other.slots.action.name == slots.action.name)
             for other in self._returning
         )
 

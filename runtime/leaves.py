@@ -8,6 +8,7 @@ from __future__ import annotations
 import inspect
 import weakref
 from _thread import get_ident
+from collections import deque
 from collections.abc import Callable, Generator
 from contextlib import AbstractContextManager
 from types import CoroutineType
@@ -27,6 +28,9 @@ from runtime.outcomes import failed, rejected, undeclared
 __all__ = ["Leaves"]
 
 
+_TWO = (0, 1)
+
+
 class Leaves:
     """The runs of one runtime. Arguments are those of `Places`."""
 
@@ -39,19 +43,26 @@ class Leaves:
         self._now = clock.now
         self._dispatcher = dispatcher
         self._blocking = blocking
-        self._runs: weakref.WeakSet[Run] = weakref.WeakSet()
+        # Without callbacks: a Ctrl-C that came in one of them would be lost.
+        self._runs: deque[weakref.ref[Run]] = deque()
         self.loans = Loans()  # the runtime's, once it has one: it knows its runs itself
 
     def add(self, run: Run) -> None:
         """Its code is about to run."""
         if run.ledger is None:
-            self._runs.add(run)
+            runs = self._runs
+            runs.append(weakref.ref(run))
+            for _ in _TWO:  # so those that are gone are never more than those that are not
+                oldest = runs.popleft()
+                if oldest() is not None:
+                    runs.append(oldest)
 
     @property
     def running(self) -> list[LeafAttempt]:
         """The attempts whose code has begun and not ended."""
         lent = tuple(self.loans.runs.values())
-        return [attempt for run in (*tuple(self._runs), *lent) for attempt in run.attempts()]
+        known = (run for each in tuple(self._runs) if (run := each()) is not None)
+        return [attempt for run in (*known, *lent) for attempt in run.attempts()]
 
     # On a worker thread
 

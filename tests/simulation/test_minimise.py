@@ -101,7 +101,6 @@ def test_what_is_reported_has_few_preemptions(
     name: str, seed: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(exploring, "BUDGET", math.inf)  # no matter how slow the machine is
-    monkeypatch.setattr(exploring, "_OTHERS", 100)
     schedules: list[Schedule] = []
 
     @simulate(schedules=1000, seed=seed)

@@ -6,7 +6,7 @@ import threading
 import time
 from typing import Any
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from orchestrator import (
@@ -166,6 +166,7 @@ def on_cycle(graph: list[int | None]) -> set[int]:
 
 
 @given(wait_graphs(), st.booleans(), orders())
+@example(graph=[None, 2, None, 3], one_worker=True, schedule=Schedule.seeded(0))
 def test_12_a_cycle_of_waits_is_an_error_and_never_a_hang(
     graph: list[int | None], one_worker: bool, schedule: Any
 ) -> None:
