@@ -46,8 +46,8 @@ def test_what_one_child_takes_has_not_grown(now: dict[str, float], name: str) ->
 
 def test_everything_that_is_counted_has_a_baseline(now: dict[str, float]) -> None:
     assert set(now) == set(COUNTS)
-    assert all(count >= 0 for count in now.values())  # leaves of a fan-out need no messages
-    assert any(count > 1 for count in now.values())
+    # A called child in its caller's place costs no message.
+    assert all(count > 0 or name.endswith(" call: messages") for name, count in now.items())
 
 
 def test_a_count_may_grow_by_the_tolerance_and_fall_without_limit() -> None:

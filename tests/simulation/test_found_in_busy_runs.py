@@ -8,10 +8,16 @@ import time
 
 import pytest
 
-from orchestrator import ActionRegistry, Execution, UnknownExecutionError
+from orchestrator import (
+    ActionRegistry,
+    AwaitTimeoutError,
+    Execution,
+    UnknownExecutionError,
+)
 from runtime.simulation import SimulatedRuntime
 from runtime.simulation.schedule import Schedule
 from tests.simulation.busy_runs import Busy
+from tests.simulation.shop import here
 
 
 @pytest.mark.parametrize("seed", [6, 181, 250, 284])
@@ -20,10 +26,29 @@ def test_a_lazy_group_that_is_forgotten_at_once_still_settles(seed: int) -> None
     _busy_run(seed)
 
 
-@pytest.mark.parametrize("seed", [9054, 9152])
+@pytest.mark.parametrize("seed", range(60))
 def test_a_resume_that_times_out_in_a_cancelled_execution_is_no_answer(seed: int) -> None:
     """The withdrawn wait was answered with the cancelled execution, as if its groups had ended."""
-    _busy_run(seed)
+    actions = ActionRegistry()
+    answered: list[str] = []
+
+    @actions.register("t:slow")
+    def slow() -> None:
+        here().sleep(5)
+
+    @actions.register("t:resumes")
+    def resumes() -> None:
+        orchestrator = here()
+        orchestrator.emit_one(Execution.ad_hoc("t:slow"))
+        with contextlib.suppress(AwaitTimeoutError):
+            orchestrator.await_resume(1)
+            answered.append("answered")
+
+    with SimulatedRuntime(actions, Schedule.seeded(seed)) as runtime:
+        handle = runtime.spawn("t:resumes")
+        time.sleep(1)
+        handle.cancel()
+    assert not answered
 
 
 @pytest.mark.parametrize("seed", range(20))
