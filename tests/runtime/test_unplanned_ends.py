@@ -104,10 +104,13 @@ again_and_again(work)
 """,
     "handles": """
 def work():
+    kept = []  # Python swallows an interrupt that comes in a __del__, which each of them has
     with LocalRuntime(actions, workers=3) as runtime:
         ready()
         while True:
-            for handle in [runtime.spawn("t:sleeps", n) for n in range(20)]:
+            handles = [runtime.spawn("t:sleeps", n) for n in range(20)]
+            kept += handles
+            for handle in handles:
                 handle.result(5)
 again_and_again(work)
 """,
