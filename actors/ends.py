@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Sequence
 from typing import Any, TypeAlias
-from weakref import WeakSet
+from weakref import ref
 
 from actors.fan_in import Cancelled, Completed, Describe
-from actors.messages import JoinReaders, LeaveReaders, ReadEnds
+from actors.messages import LeaveReaders, ReadEnds
 from actors.protocol_actor import request, send
 from actors.system import Future
 from orchestrator.values import Execution
@@ -21,7 +21,11 @@ _OF_CANCELLED = 2  # fields of the entry of a child that was cancelled in the qu
 
 
 class EndsLog:
-    """What has ended so far. Written by the group's turns alone, and only appended to."""
+    """What has ended so far. Written by the group's turns alone, and only appended to.
+
+    But for who reads a keep=False group: a reader puts itself in, by one atomic step, and not by a
+    message, since ends of leaves are taken in ahead of the messages that came before them.
+    """
 
     def __init__(self, make: Describe, *, keep: bool) -> None:
         self.keep = keep
@@ -29,7 +33,7 @@ class EndsLog:
         self.closed = False  # no more ends come; set before the group's actor can end
         self._make = make
         # Of a keep=False group. One that was let go unread must not gather ends for ever.
-        self._readers: WeakSet[EndsReader] = WeakSet()
+        self._readers: dict[object, ref[EndsReader]] = {}
         self._pending: list[ReadEnds] = []
 
     def append(self, entry: Entry) -> None:
@@ -37,7 +41,7 @@ class EndsLog:
         if self.keep:
             self.entries.append(entry)
         else:
-            for reader in self._readers:
+            for reader in self._joined():
                 reader.queue.append(entry)
         if self._pending:
             self._wake()
@@ -47,10 +51,21 @@ class EndsLog:
         if self.keep:
             self.entries.extend(entries)
         else:
-            for reader in self._readers:
+            for reader in self._joined():
                 reader.queue.extend(entries)
         if self._pending:
             self._wake()
+
+    def _joined(self) -> list[EndsReader]:
+        """Who reads a keep=False group; those that were let go are forgotten."""
+        found = []
+        for key, known in tuple(self._readers.items()):
+            reader = known()
+            if reader is not None:
+                found.append(reader)
+            else:
+                self._readers.pop(key, None)
+        return found
 
     @property
     def awaited(self) -> bool:
@@ -77,11 +92,11 @@ class EndsLog:
     def join(self, reader: EndsReader) -> None:
         """Keep ends for *reader* from now on."""
         if not self.keep and not self.closed:
-            self._readers.add(reader)
+            self._readers[reader.key] = ref(reader)
 
     def leave(self, reader: EndsReader) -> None:
         """Keep nothing for *reader*."""
-        self._readers.discard(reader)
+        self._readers.pop(reader.key, None)
         self._pending = [message for message in self._pending if message.reader is not reader]
 
     def execution(self, entry: Entry) -> Execution:
@@ -101,8 +116,9 @@ class EndsReader:
         self._log = log
         self._cursor = 0
         self.queue: deque[Entry] = deque()
+        self.key = object()  # names it in the log, and nothing else ever after
         if not log.keep:
-            send(group, JoinReaders(self))
+            log.join(self)
 
     def has_more(self) -> bool:
         """Whether there are ends that have not been read."""

@@ -28,7 +28,6 @@ from actors.messages import (
     GroupEnded,
     GroupMessage,
     GroupSealed,
-    JoinReaders,
     LeaveReaders,
     ReadEnds,
     Reported,
@@ -174,8 +173,6 @@ class CorrelationGroupActor(ProtocolActor):
                 self._on_cancel(message)
             case ReadEnds():
                 self._log.wait(message)
-            case JoinReaders():
-                self._log.join(message.reader)
             case LeaveReaders():
                 self._log.leave(message.reader)
             case Forget():

@@ -553,13 +553,6 @@ class ReadEnds:
 
 
 @frozen(eq=False)
-class JoinReaders:
-    """A reader of a keep=False group has come. Reader -> group, once."""
-
-    reader: EndsReader
-
-
-@frozen(eq=False)
 class LeaveReaders:
     """A reader has left. Reader -> group."""
 
@@ -583,7 +576,6 @@ GroupMessage: TypeAlias = (
     | Seal
     | SourceClosed
     | ReadEnds
-    | JoinReaders
     | LeaveReaders
     | Forget
 )

@@ -23,7 +23,6 @@ from actors.messages import (
     GroupChanged,
     GroupDeadlinePassed,
     GroupEnded,
-    JoinReaders,
     LeaveReaders,
     ReadEnds,
     Seal,
@@ -360,6 +359,6 @@ def test_joining_and_leaving_after_the_end_change_nothing() -> None:
     group = Group(0, keep=False)
     reader = EndsReader(group.actor.actor_ref, group.log)
     reply: Future[None] = Future()
-    group.hand(JoinReaders(reader), ReadEnds(reader, reply), LeaveReaders(reader))
+    group.hand(ReadEnds(reader, reply), LeaveReaders(reader))
     assert reply.done()
     assert group.answers[0].outputs == []
