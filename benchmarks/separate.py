@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import tracemalloc
+from collections.abc import Mapping
 from pathlib import Path
 
 __all__ = ["Gauge", "in_a_process", "resident"]
@@ -14,8 +15,12 @@ __all__ = ["Gauge", "in_a_process", "resident"]
 ROOT = Path(__file__).parent.parent
 
 
-def in_a_process(*arguments: str, timeout: float = 600.0) -> float:
+def in_a_process(
+    *arguments: str, timeout: float = 600.0, environment: Mapping[str, str] | None = None
+) -> float:
     """The last word that ``python ARGUMENTS`` prints, as a number.
+
+    *environment* comes on top of that of this process.
 
     Raises:
         RuntimeError: it failed; its last line says why.
@@ -24,7 +29,7 @@ def in_a_process(*arguments: str, timeout: float = 600.0) -> float:
     ended = subprocess.run(
         [sys.executable, *arguments],
         cwd=ROOT,
-        env={**os.environ, "PYTHONPATH": path},
+        env={**os.environ, **(environment or {}), "PYTHONPATH": path},
         capture_output=True,
         text=True,
         timeout=timeout,

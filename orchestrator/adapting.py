@@ -3,19 +3,19 @@
 What the object offers beyond the four is used; what it lacks is done with them where that is
 possible, and refused by name where it isn't. Waits fall back to Pykka's ``get(timeout=)``: in a
 task, a future with `add_done_callback` costs nothing while it waits, one without is waited for on
-a helper thread.
+a helper thread. Asyncio takes longer to import than this package, so it is left to who waits in a
+task, where it is loaded already.
 """
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import inspect
 import threading
 import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import pykka
 
@@ -23,6 +23,9 @@ from orchestrator.errors import AwaitTimeoutError, NotInitialisedError, Orchestr
 from orchestrator.protocols import ChildSource, EndsReader, FullRuntime, Future, Runtime, Subject
 from orchestrator.texts import excerpt
 from orchestrator.values import Execution, GroupPolicy, GroupResult
+
+if TYPE_CHECKING:
+    import asyncio
 
 __all__ = ["adapt", "wait_for", "wait_for_async"]
 
@@ -66,6 +69,8 @@ def wait_for(future: Future[T], timeout: float | None, subject: Subject) -> T:
 
 async def wait_for_async(future: Future[T], timeout: float | None, subject: Subject) -> T:
     """Await any future with Pykka's interface; the event loop stays free."""
+    import asyncio  # noqa: PLC0415 - see the module
+
     loop = asyncio.get_running_loop()
     done: asyncio.Future[None] = loop.create_future()
 
@@ -165,6 +170,8 @@ class _Adapter:
         threading.Event().wait(min(seconds, threading.TIMEOUT_MAX))
 
     async def sleep_async(self, seconds: float) -> None:
+        import asyncio  # noqa: PLC0415 - see the module
+
         await asyncio.sleep(seconds)
 
     def blocking(self) -> AbstractContextManager[None]:

@@ -8,7 +8,6 @@ dataclass class is structured from a mapping by cattrs.
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import functools
 import inspect
 import types
@@ -233,7 +232,7 @@ def _record_class(annotation: Any) -> type | None:
     if typing.get_origin(annotation) not in (None, typing.Union, _UNION):
         return None
     kind = options[0]
-    return kind if attrs.has(kind) or dataclasses.is_dataclass(kind) else None
+    return kind if attrs.has(kind) or hasattr(kind, "__dataclass_fields__") else None
 
 
 _UNION = type(int | None)

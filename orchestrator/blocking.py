@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from asyncio import _get_running_loop
+import sys
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from typing import Any, Self
@@ -19,7 +19,9 @@ __all__ = ["Orchestrator", "refuse_on_loop"]
 
 def refuse_on_loop(method: str, twin: str) -> None:
     """Raise `BlockingCallError` where an event loop runs on this thread."""
-    if _get_running_loop() is not None:
+    # Where asyncio is not loaded, or is just being loaded, no loop runs; see adapting.py.
+    running_loop = getattr(sys.modules.get("asyncio.events"), "_get_running_loop", None)
+    if running_loop is not None and running_loop() is not None:
         raise BlockingCallError(method, twin)
 
 

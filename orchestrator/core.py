@@ -19,8 +19,6 @@ from collections.abc import (
 from contextlib import AbstractContextManager
 from typing import Any
 
-from attrs import frozen
-
 from orchestrator.adapting import adapt
 from orchestrator.context import ExecutionContext, current_context, peek_context, use_context
 from orchestrator.errors import (
@@ -64,11 +62,13 @@ class Children:
         self.child = make
 
 
-@frozen
 class _Ready:
     """An operation's answer that needs no wait."""
 
-    value: Any
+    __slots__ = ("value",)
+
+    def __init__(self, value: Any) -> None:
+        self.value = value
 
     def get(self, *, timeout: float | None = None) -> Any:  # noqa: ARG002 - Pykka's interface
         return self.value

@@ -10,9 +10,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Self
 
+import attrs
 from attrs import define, field
 
-from orchestrator.texts import excerpt
+from orchestrator.texts import excerpt, fields_repr
 
 if TYPE_CHECKING:
     from orchestrator.values import Execution
@@ -45,6 +46,9 @@ __all__ = [
 class OrchestratorError(Exception):
     """The base of every error that this package raises."""
 
+    def __repr__(self) -> str:
+        return fields_repr(self) if attrs.has(type(self)) else super().__repr__()
+
 
 class NotInitialisedError(OrchestratorError):
     """An orchestrator was made without a runtime."""
@@ -54,7 +58,7 @@ class MissingExecutionError(OrchestratorError):
     """A call that needs a running execution was made outside one, or after its attempt ended."""
 
 
-@define(eq=False, slots=False)
+@define(eq=False, repr=False, slots=False)
 class UnknownActionError(OrchestratorError):
     """No action has this name."""
 
@@ -70,7 +74,7 @@ class UnknownActionError(OrchestratorError):
         return f"no action is named {self.action!r}; {hint}"
 
 
-@define(eq=False, slots=False)
+@define(eq=False, repr=False, slots=False)
 class UnknownTaskError(OrchestratorError):
     """An execution names a task that its process does not hold."""
 
@@ -84,7 +88,7 @@ class UnknownTaskError(OrchestratorError):
         )
 
 
-@define(eq=False, slots=False)
+@define(eq=False, repr=False, slots=False)
 class UnknownGroupError(OrchestratorError):
     """No such group: never emitted here, released, or its emitter has ended."""
 
@@ -97,7 +101,7 @@ class UnknownGroupError(OrchestratorError):
         )
 
 
-@define(eq=False, slots=False)
+@define(eq=False, repr=False, slots=False)
 class UnknownExecutionError(OrchestratorError):
     """No live execution has this id."""
 
@@ -110,7 +114,7 @@ class UnknownExecutionError(OrchestratorError):
         )
 
 
-@define(eq=False, slots=False)
+@define(eq=False, repr=False, slots=False)
 class DuplicateExecutionError(OrchestratorError):
     """An execution was emitted a second time, or shares its id with another one."""
 
@@ -124,7 +128,7 @@ class DuplicateExecutionError(OrchestratorError):
         )
 
 
-@define(eq=False, slots=False)
+@define(eq=False, repr=False, slots=False)
 class InvalidInputError(OrchestratorError):
     """Input that does not fit: a bad reference, or values that the action can't take."""
 
@@ -145,7 +149,7 @@ class InvalidInputError(OrchestratorError):
         return "; ".join(parts)
 
 
-@define(eq=False, slots=False)
+@define(eq=False, repr=False, slots=False)
 class AwaitTimeoutError(OrchestratorError, TimeoutError):
     """A waiter's own patience ran out; what it waited for goes on (a `call` is cancelled)."""
 
@@ -159,7 +163,7 @@ class AwaitTimeoutError(OrchestratorError, TimeoutError):
         )
 
 
-@define(eq=False, slots=False)
+@define(eq=False, repr=False, slots=False)
 class ExecutionTimeoutError(OrchestratorError, TimeoutError):
     """An execution missed its deadline, or an attempt took longer than its timeout."""
 
@@ -175,7 +179,7 @@ class ExecutionTimeoutError(OrchestratorError, TimeoutError):
         )
 
 
-@define(eq=False, slots=False)
+@define(eq=False, repr=False, slots=False)
 class GroupTimeoutError(OrchestratorError, TimeoutError):
     """A group's deadline passed before its mode could decide; its children were cancelled."""
 
@@ -255,7 +259,7 @@ class GroupFailedError(OrchestratorError, ExceptionGroup[Exception]):
         return twin
 
 
-@define(eq=False, slots=False)
+@define(eq=False, repr=False, slots=False)
 class GroupCancelledError(OrchestratorError):
     """A group was cancelled before it decided, by `cancel_group` or with its emitter."""
 
@@ -268,7 +272,7 @@ class GroupCancelledError(OrchestratorError):
         )
 
 
-@define(eq=False, slots=False)
+@define(eq=False, repr=False, slots=False)
 class ExecutionCancelledError(OrchestratorError):
     """An execution was cancelled; what everyone but its own code is told."""
 
@@ -281,7 +285,7 @@ class ExecutionCancelledError(OrchestratorError):
         )
 
 
-@define(eq=False, slots=False)
+@define(eq=False, repr=False, slots=False)
 class RejectedError(OrchestratorError):
     """An output that ``until=`` did not accept, or a quorum that can't be reached any more."""
 
@@ -292,7 +296,7 @@ class RejectedError(OrchestratorError):
         return self.problem
 
 
-@define(eq=False, slots=False)
+@define(eq=False, repr=False, slots=False)
 class DeadlockError(OrchestratorError):
     """A wait that could never end: everything it needs waits, in the end, for the waiter."""
 
@@ -305,7 +309,7 @@ class DeadlockError(OrchestratorError):
         )
 
 
-@define(eq=False, slots=False)
+@define(eq=False, repr=False, slots=False)
 class BlockingCallError(OrchestratorError):
     """A blocking method was called on the thread of a running event loop."""
 
@@ -323,7 +327,7 @@ class RuntimeClosedError(OrchestratorError):
     """The runtime was closed, or this is a forked copy of its process."""
 
 
-@define(eq=False, slots=False)
+@define(eq=False, repr=False, slots=False)
 class CloseTimeoutError(OrchestratorError, TimeoutError):
     """`close` gave up waiting; it can be called again."""
 

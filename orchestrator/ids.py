@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import itertools
 import os
-import secrets
 from collections.abc import Callable
 
 __all__ = ["SIMULATED", "new_id", "replace_id_source", "was_issued"]
 
-
 SIMULATED = "sim"  # the prefix of what a replacement answers
 
-_prefix = secrets.token_hex(4)
+_prefix = os.urandom(4).hex()
 _numbers = itertools.count(1)  # next() is atomic: no two threads get the same
 _replacement: Callable[[], str] | None = None
 
@@ -42,7 +40,7 @@ def was_issued(name: object) -> bool:
 
 def _after_fork() -> None:
     global _prefix  # noqa: PLW0603 - see replace_id_source
-    _prefix = secrets.token_hex(4)
+    _prefix = os.urandom(4).hex()
 
 
 os.register_at_fork(after_in_child=_after_fork)

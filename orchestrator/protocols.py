@@ -13,6 +13,7 @@ from typing import Any, Protocol, TypeVar
 
 from attrs import frozen
 
+from orchestrator.texts import fields_repr
 from orchestrator.values import Execution, GroupPolicy, GroupResult
 
 __all__ = ["ChildSource", "EndsReader", "FullRuntime", "Future", "Runtime", "Subject"]
@@ -57,6 +58,8 @@ class Subject:
 
     kind: str  # "group", "execution", "resume", "ends"
     id: str
+
+    __repr__ = fields_repr
 
     def __str__(self) -> str:
         match self.kind:

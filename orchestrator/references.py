@@ -8,7 +8,6 @@ looked at again.
 
 from __future__ import annotations
 
-import dataclasses
 import inspect
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -153,7 +152,9 @@ def _field_names(kind: type) -> frozenset[str]:
     """The names of *kind*'s data fields; a property that shadows one is no data."""
     if attrs.has(kind):
         names = [attribute.name for attribute in attrs.fields(kind)]
-    elif dataclasses.is_dataclass(kind):
+    elif hasattr(kind, "__dataclass_fields__"):
+        import dataclasses  # noqa: PLC0415 - there is a dataclass, so it is loaded
+
         names = [item.name for item in dataclasses.fields(kind)]
     elif issubclass(kind, tuple) and hasattr(kind, "_fields"):
         names = list(kind._fields)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import inspect
 from collections.abc import Callable, Iterator
 from typing import Any, TypeVar, overload
@@ -12,7 +11,7 @@ from attrs import field, frozen
 from orchestrator.binding import Binder
 from orchestrator.checks import at_least, checked_timeout
 from orchestrator.errors import UnknownActionError
-from orchestrator.texts import excerpt, function_name
+from orchestrator.texts import excerpt, fields_repr, function_name
 from orchestrator.values import Rate, Retry, RunsIn
 
 __all__ = ["Action", "ActionRegistry"]
@@ -33,6 +32,8 @@ class Action:
     rate_limit: Rate | None = None
     retry: Retry | None = None
     timeout: float | None = None  # seconds, each attempt
+
+    __repr__ = fields_repr
 
     @classmethod
     def of(cls, function: Callable[..., Any], name: str, **options: Any) -> Action:
@@ -167,6 +168,8 @@ class ActionRegistry:
         try:
             return self._actions[name]
         except (KeyError, TypeError):
+            import difflib  # noqa: PLC0415 - a tenth of this package's import time
+
             nearest = difflib.get_close_matches(str(name), self._actions, n=3)
             raise UnknownActionError(name, tuple(nearest)) from None
 

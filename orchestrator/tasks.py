@@ -18,7 +18,7 @@ __all__ = ["with_tasks"]
 _NUMBERED = re.compile(r"(.*)\[(\d+)\]", re.DOTALL)
 
 
-@frozen(eq=False)
+@frozen(eq=False, repr=False)
 class _Tasks(Mapping[str, Task]):
     """Tasks by id: *base*, and for each template the numbered ones derived from it."""
 

@@ -7,7 +7,6 @@ things that can't be compared, copied or printed.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from enum import StrEnum
 from types import MappingProxyType, TracebackType
@@ -18,7 +17,7 @@ from attrs import field, frozen
 
 from orchestrator.checks import at_least, checked_timeout, instance
 from orchestrator.ids import new_id
-from orchestrator.texts import excerpt
+from orchestrator.texts import excerpt, fields_repr
 
 __all__ = [
     "AwaitMode",
@@ -35,6 +34,7 @@ __all__ = [
 ]
 
 _NOTHING_YET: Mapping[str, Any] = MappingProxyType({})
+_INFINITY = float("inf")
 
 
 class ExecutionState(StrEnum):
@@ -93,6 +93,8 @@ class Rate:
     limit: int = field()
     per: float = field(default=1.0)
 
+    __repr__ = fields_repr
+
     @limit.validator
     def _check_limit(self, _attribute: object, value: object) -> None:
         at_least(1, value, "Rate.limit")
@@ -119,6 +121,8 @@ class Retry:
     max_delay: float | None = field(default=None)
     jitter: float = field(default=0.0)
     retry_on: tuple[type[BaseException], ...] = field(default=(Exception,))
+
+    __repr__ = fields_repr
 
     @max_attempts.validator
     def _check_attempts(self, _attribute: object, value: object) -> None:
@@ -154,7 +158,7 @@ class Retry:
         try:
             seconds = self.delay * self.multiplier ** (attempts - 1)
         except OverflowError:
-            seconds = math.inf if self.delay else 0.0
+            seconds = _INFINITY if self.delay else 0.0
         if self.max_delay is not None:
             seconds = min(seconds, self.max_delay)
         return seconds * (1.0 - self.jitter * random)
@@ -185,6 +189,8 @@ class Task:
     timeout: float | None = field(default=None, validator=_is_timeout)  # seconds, each attempt
     priority: int | None = None
 
+    __repr__ = fields_repr
+
     @action.validator
     def _check_action(self, _attribute: object, value: object) -> None:
         if not isinstance(value, str):
@@ -200,6 +206,8 @@ class Process:
 
     id: str
     tasks: Mapping[str, Task] = field(factory=dict, repr=False)
+
+    __repr__ = fields_repr
 
 
 class _Hidden:
@@ -370,6 +378,8 @@ class GroupPolicy:
     cancel_rest: bool = True
     max_in_flight: int | None = None
     keep: bool = True
+
+    __repr__ = fields_repr
 
     def __attrs_post_init__(self) -> None:
         instance(bool, self.cancel_rest, "cancel_rest", "True or False")
