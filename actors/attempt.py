@@ -191,7 +191,7 @@ class Attempt:
 
     def orchestrator(self, context: ExecutionContext) -> Orchestrator | AsyncOrchestrator:
         """The face for this attempt's kind of code."""
-        core = Core(self.environment.runtime, context)
+        core = Core.over(self.environment.runtime, context)
         return AsyncOrchestrator._over(core) if self.is_async else Orchestrator._over(core)  # noqa: SLF001
 
     def __repr__(self) -> str:

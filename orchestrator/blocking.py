@@ -310,6 +310,4 @@ def core_of(context: Mapping[str, Any] | None) -> Core | None:
     core = getattr(found, "_core", None)
     if not isinstance(core, Core):
         return None
-    if isinstance(context, ExecutionContext):
-        return Core(core.runtime, context)
-    return core
+    return core.bound_to(context) if isinstance(context, ExecutionContext) else core

@@ -17,7 +17,7 @@ from collections.abc import (
     Sequence,
 )
 from contextlib import AbstractContextManager
-from typing import Any
+from typing import Any, Self
 
 from attrs import frozen
 
@@ -31,7 +31,7 @@ from orchestrator.errors import (
     OrchestratorError,
 )
 from orchestrator.expansion import Expansion, TemplateChildren
-from orchestrator.protocols import Future, Runtime
+from orchestrator.protocols import FullRuntime, Future, Runtime
 from orchestrator.tasks import with_tasks
 from orchestrator.texts import excerpt
 from orchestrator.values import (
@@ -80,6 +80,18 @@ class Core:
     def __init__(self, runtime: Runtime | None, bound: ExecutionContext | None = None) -> None:
         self.runtime = adapt(runtime)
         self._bound = bound
+
+    @classmethod
+    def over(cls, runtime: FullRuntime, bound: ExecutionContext) -> Self:
+        """The same over a runtime that is known to offer everything; each wait may need one."""
+        core = cls.__new__(cls)
+        core.runtime = runtime
+        core._bound = bound  # noqa: SLF001 - its own
+        return core
+
+    def bound_to(self, context: ExecutionContext) -> Core:
+        """This one, or its like, for the execution of *context*."""
+        return self if self._bound is context else Core.over(self.runtime, context)
 
     def context(self) -> ExecutionContext:
         """The speaking execution's context; `MissingExecutionError` outside one."""
