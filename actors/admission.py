@@ -73,6 +73,7 @@ class Admission:
         self._free_lanes = 0  # lanes whose work needs no worker
         self._rated: list[tuple[_Lane, RateWindow]] = []
         self._returning: deque[Returning] = deque()
+        self._all_wait_for_workers = True  # those that return, since there was none the last time
 
     def push(self, action: Action, item: Queued) -> None:
         """Queue work of *action*."""
@@ -140,7 +141,10 @@ class Admission:
         if self._can_return(returning) and not self._is_behind(slots):
             self.take(slots)
             return True
+        if not self._returning:
+            self._all_wait_for_workers = True
         self._returning.append(returning)
+        self._all_wait_for_workers &= slots.needs_worker
         return False
 
     def hurry(self, returning: Returning, *, unwinding: bool) -> bool:
@@ -153,6 +157,7 @@ class Admission:
             return False  # let go already
         returning.impatient = True
         if not unwinding and not self._can_return(returning):
+            self._all_wait_for_workers = False
             return False
         self._returning.remove(returning)
         self.take(returning.slots)
@@ -175,6 +180,8 @@ class Admission:
                 self._returning.remove(returning)
                 self.take(returning.slots)
                 yield returning
+            elif self._all_wait_for_workers and self.busy - self.cancelling >= self.workers:
+                return  # and so does every other
 
     def _can_return(self, returning: Returning) -> bool:
         # Code that was told to end keeps its worker from starts, not from waiters: an action that

@@ -21,6 +21,7 @@ from actors.messages import (
     GroupEnded,
     GroupSealed,
     Lending,
+    NapBegan,
     Promoted,
     ReadSnapshot,
     ReadStats,
@@ -83,6 +84,8 @@ class AllocatorActor(Submitter):
                 self._on_promoted(message)
             case WaitBegan():
                 self._on_wait_began(message)
+            case NapBegan():
+                self._on_nap_began(message)
             case WaitEnded():
                 self._on_wait_ended(message)
                 self._note_calm()

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from actors.environment import Environment
     from actors.fan_in import Completed
     from actors.loans import Ledger
+    from actors.wait import Nap
 
 __all__ = ["LEAF", "OVER", "LeafAttempt", "Run"]
 
@@ -54,6 +55,7 @@ class Run:
     started = 0
     completed = 0
     adopted: set[int] | None = None  # the allocator's own: which are live as actors
+    nap: Nap | None = None  # the allocator's own: the last sleep of its blocking child
     seen_started = 0
     seen_completed = 0
 
@@ -218,6 +220,11 @@ class LeafAttempt(Attempt):
     def take(self) -> bool:
         """Take the start token; it is gone when there is an attempt."""
         return False
+
+    @property
+    def is_actor(self) -> bool:
+        """Whether it is an actor, whoever made it one."""
+        return self.run.fates.get(self.index) is not None
 
     def become_actor(self) -> None:
         """See that the execution has an actor, for a wait that the allocator has to know."""

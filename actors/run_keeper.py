@@ -47,7 +47,7 @@ class RunKeeper(AllocatorRecord):
     def _begin_run(self, batch: Batch, indexes: Sequence[int]) -> None:
         slots = Slots(batch.action, not batch.action.is_async, needs_slot=False)
         run = Run(self._environment, batch, indexes, slots)
-        self._runs[run] = None
+        self._runs[run] = self._handed[run] = None
         if batch.group is not None:
             batch.group.runs[run] = None
         if batch.inputs is None:
@@ -61,7 +61,7 @@ class RunKeeper(AllocatorRecord):
         if run in self._runs:
             batch = run.batch
             left = run.withdraw()  # behind one that has become an actor
-            if not left:
+            if not left and run.nap is None:
                 self._learn(batch, min(2 * batch.longest, self._environment.longest_run))
             self._give_back(batch, left)
             self._end_run(run)
@@ -79,8 +79,12 @@ class RunKeeper(AllocatorRecord):
 
     def _end_run(self, run: Run) -> None:
         del self._runs[run]
+        self._handed.pop(run, None)
         if run.batch.group is not None:
-            del run.batch.group.runs[run]
+            if run.nap is None:
+                del run.batch.group.runs[run]
+            else:
+                del run.batch.group.alone[run.nap.attempt.index]
         if run.batch.inputs is None:
             for index in run.indexes:
                 name = run.batch.id_of(index)
@@ -118,6 +122,7 @@ class RunKeeper(AllocatorRecord):
             batch.group.live[child.id] = live
         if run.ledger is not None:
             self._end_loan(run, run.ledger, live)
+            self._adopt_nap(run, message.index, live)
             return
         known = run in self._runs
         if known:
@@ -128,8 +133,21 @@ class RunKeeper(AllocatorRecord):
             if known:
                 self._give_back(batch, run.withdraw())
                 self._end_run(run)
+        self._adopt_nap(run, message.index, live)
         if batch.call is not None:
             self._note_blocked(batch.call, child.id)
+
+    def _adopt_nap(self, run: Run, index: int, live: Live) -> None:
+        """A leaf that sleeps has become an actor: it is one that waits, or waits to go on."""
+        nap = self._environment.asleep.pop(run.owners.get(index), None)  # type: ignore[arg-type]
+        if nap is not None:
+            nap.adopted = True
+            live.waits += 1
+            live.main_wait = nap
+            self._admission.free(live)
+            self._count(live, Phase.WAITING)
+        elif run.nap is not None and run.nap.returning is not None:
+            run.nap.returning.slots = live
 
     def _end_loan(self, run: Run, ledger: Ledger, live: Live) -> None:
         """A child in its caller's place has become an actor: from now on the caller waits."""
@@ -183,8 +201,16 @@ class RunKeeper(AllocatorRecord):
         self._environment.loans.calm = (
             self._leaves_at_all is not False
             and self._admission.is_calm
-            and not any(run.pending and run.batch.group is not None for run in self._runs)
+            and not any(run.batch.group is not None for run in self._with_rest())
         )
+
+    def _with_rest(self) -> Sequence[Run]:
+        """The runs of which some children have not started."""
+        handed = self._handed
+        for run in tuple(handed):
+            if not run.pending:  # for good
+                del handed[run]
+        return tuple(handed)
 
     # Taking back
 
@@ -199,7 +225,7 @@ class RunKeeper(AllocatorRecord):
     def _recall_for(self, work: Batch | Live, *, new_root: bool = False) -> None:
         """Take back what work that is queued now goes ahead of, or takes turns with."""
         emission, priority = work.emission, work.priority
-        for run in tuple(self._runs):
+        for run in self._with_rest():
             batch = run.batch
             if (
                 priority > batch.priority
@@ -216,15 +242,17 @@ class RunKeeper(AllocatorRecord):
 
     def _recall_all(self) -> None:
         """Take back everything: a waiter is back, and goes ahead of every start."""
-        for run in tuple(self._runs):
+        for run in self._with_rest():
             if _can_be_recalled(run):
                 self._give_back(run.batch, run.withdraw())
 
     def _share(self) -> bool:
         """Let an idle worker have half of what another was handed; ``False``: there is nothing."""
-        if not self._runs or self._admission.busy >= self._admission.workers:
+        if not self._handed or self._admission.busy >= self._admission.workers:
             return False
-        richest = max(self._runs, key=_waiting)
+        richest = max(self._with_rest(), key=_waiting, default=None)
+        if richest is None:
+            return False
         most = _waiting(richest)
         indexes = richest.withdraw(most) if most else []
         if not indexes:

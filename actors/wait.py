@@ -14,10 +14,11 @@ if TYPE_CHECKING:
     from actors.attempt import Attempt
     from actors.fan_in import Completed
     from actors.loans import Ledger
+    from actors.run import LeafAttempt
     from orchestrator.errors import DeadlockError
     from orchestrator.values import Execution
 
-__all__ = ["CallWait", "Wait"]
+__all__ = ["CallWait", "Nap", "Wait"]
 
 
 class Wait:
@@ -66,6 +67,21 @@ class Wait:
         """The wait could never end."""
         self.refused = error
         self.wake()
+
+
+class Nap(Wait):
+    """The sleep of a leaf's own code, which stays a leaf: nothing hangs on who sleeps.
+
+    Where it becomes an actor meanwhile, this is a wait like any other from then on.
+    """
+
+    __slots__ = ("adopted",)
+
+    attempt: LeafAttempt
+
+    def __init__(self, attempt: LeafAttempt, wake: Callable[[], object]) -> None:
+        super().__init__(attempt, wake, main=True)
+        self.adopted = False  # the allocator's own: it is the wait of an actor
 
 
 class CallWait(Wait):

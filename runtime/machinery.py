@@ -36,7 +36,7 @@ def of_threads(name: str, workers: int) -> Machinery:
         RuntimeError: no thread can be started.
     """
     clock = Clock(name=f"{name}-clock")
-    dispatcher = Dispatcher(None, name=f"{name}-worker", clock=clock, keep_idle=workers + 1)
+    dispatcher = Dispatcher(None, name=f"{name}-worker", clock=clock, keep_idle=workers + 1, linger=1.0)
     relay = Relay(f"{name}-relay")
     turns = CallingThreadDispatcher(dispatcher)
     system = ActorSystem(clock=clock, dispatcher=turns, name=name, relay=relay.call)

@@ -49,6 +49,7 @@ from orchestrator.values import Execution, GroupPolicy, GroupResult, Process
 from runtime.calls import Calls
 from runtime.closing import closed_error
 from runtime.feeding import Feeders
+from runtime.naps import Naps
 from runtime.preparing import Preparing
 from runtime.waits import Waits, current_attempt
 
@@ -68,6 +69,7 @@ class RuntimePort:
         self._preparing = preparing
         self._waits = Waits(environment)
         self._calls = Calls(environment, self._waits)
+        self._naps = Naps(environment, self._waits)
         self._feeders = Feeders(environment, preparing.child)
         self._groups: dict[str, GroupEntry] = {}  # written by the allocator alone
         self._closed = False
@@ -354,12 +356,12 @@ class RuntimePort:
     def sleep(self, seconds: float) -> None:
         """Block this thread for *seconds*; a cancel ends it."""
         self._check_fork()
-        self._waits.sleep(seconds)
+        self._naps.sleep(seconds)
 
     async def sleep_async(self, seconds: float) -> None:
         """The same in a task."""
         self._check_fork()
-        await self._waits.sleep_async(seconds)
+        await self._naps.sleep_async(seconds)
 
     def blocking(self) -> AbstractContextManager[None]:
         """Free this thread's worker within the block."""

@@ -59,22 +59,12 @@ class Waits:
         if not future.done():
             if timeout == 0:
                 raise AwaitTimeoutError(str(subject), 0.0)
-            self._pause(attempt, future, timeout, subject)
+            self.pause(attempt, future, timeout, subject)
             if not future.done():
                 raise AwaitTimeoutError(str(subject), timeout or 0.0)
         return future.get()
 
-    def sleep(self, seconds: float) -> None:
-        """Block this thread for *seconds*."""
-        attempt = current_attempt(self._environment)
-        if attempt is None:
-            new_parker().park(seconds)
-            return
-        attempt.check()
-        if seconds > 0:
-            self._pause(attempt, None, seconds, None)
-
-    def _pause(
+    def pause(
         self, attempt: Attempt, future: Any, timeout: float | None, subject: Subject | None
     ) -> None:
         """Return when *future* is done or *timeout* has passed; raise what else ended it."""
@@ -160,26 +150,15 @@ class Waits:
         if not future.done():
             if timeout == 0:
                 raise AwaitTimeoutError(str(subject), 0.0)
-            await self._pause_async(attempt, future, timeout, subject)
+            await self.pause_async(attempt, future, timeout, subject)
             if not future.done():
                 raise AwaitTimeoutError(str(subject), timeout or 0.0)
         return future.get()
 
-    async def sleep_async(self, seconds: float) -> None:
-        """Wait *seconds* in this task."""
-        attempt = current_attempt(self._environment)
-        if attempt is None:
-            await asyncio.sleep(seconds)
-            return
-        attempt.check()
-        if seconds > 0:
-            await self._pause_async(attempt, None, seconds, None)
-        else:
-            await asyncio.sleep(0)
-
-    async def _pause_async(
+    async def pause_async(
         self, attempt: Attempt, future: Any, timeout: float | None, subject: Subject | None
     ) -> None:
+        """The same in a task."""
         attempt.become_actor()
         loop = asyncio.get_running_loop()
         waiter = LoopWaiter(loop)
