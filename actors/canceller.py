@@ -93,9 +93,9 @@ class Canceller(WaitKeeper):
                     self._cancel_one(group, batch, place, reason)
                     return True
         for run, index in self._runs_with(execution_id):
-            group = run.batch.group
-            if group is not None and run.take(index):
-                self._cancel_one(group, run.batch, index, reason)
+            owner = run.batch.group
+            if owner is not None and run.take(index):
+                self._cancel_one(owner, run.batch, index, reason)
                 return True
             ref = run.find(index)
             if ref is not None:

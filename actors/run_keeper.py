@@ -11,7 +11,7 @@ from actors.live import Live, Phase
 from actors.loans import Ledger
 from actors.messages import Lending, Promoted, RunOver
 from actors.ready import Queued
-from actors.run import Run
+from actors.run import LeafAttempt, Run
 from orchestrator.values import ExecutionState
 
 __all__ = ["RunKeeper"]
@@ -139,7 +139,9 @@ class RunKeeper(AllocatorRecord):
 
     def _adopt_nap(self, run: Run, index: int, live: Live) -> None:
         """A leaf that sleeps has become an actor: it is one that waits, or waits to go on."""
-        nap = self._environment.asleep.pop(run.owners.get(index), None)  # type: ignore[arg-type]
+        attempt = run.owners.get(index)
+        asleep = self._environment.asleep
+        nap = asleep.pop(attempt, None) if isinstance(attempt, LeafAttempt) else None
         if nap is not None:
             nap.adopted = True
             live.waits += 1

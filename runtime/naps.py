@@ -37,10 +37,13 @@ class Naps:
         attempt.check()
         if seconds <= 0:
             return
-        if isinstance(attempt, LeafAttempt) and attempt.run.ledger is None:
-            if attempt.on_own_thread() and self._sleep_as_leaf(attempt, seconds):
-                return
-        self._waits.pause(attempt, None, seconds, None)
+        if not (
+            isinstance(attempt, LeafAttempt)
+            and attempt.run.ledger is None  # else the worker is its caller's to give back
+            and attempt.on_own_thread()
+            and self._sleep_as_leaf(attempt, seconds)
+        ):
+            self._waits.pause(attempt, None, seconds, None)
 
     def _sleep_as_leaf(self, attempt: LeafAttempt, seconds: float) -> bool:
         """Whether it was a leaf: the clock tells the allocator that it needs its worker again."""
