@@ -12,7 +12,7 @@ from typing import Any
 from attrs import define, field
 
 from actors.rates import RateWindow
-from actors.ready import Queued, ReadyQueue, Turns
+from actors.ready import NOBODY, Front, Queued, ReadyQueue, Turns, frontmost
 from orchestrator.registry import Action
 
 __all__ = ["Admission", "Returning", "Slots"]
@@ -210,15 +210,21 @@ class Admission:
 
     # Starts
 
-    @property
-    def is_calm(self) -> bool:
-        """Whether nothing is queued and nobody is back."""
-        return not self._returning and all(lane.queue.empty for lane in self._lanes.values())
+    def front(self) -> Front | None:
+        """What is queued, to who might go ahead of all of it; ``None``: nothing."""
+        if self._returning:
+            return NOBODY
+        front: Front | None = None
+        for lane in self._lanes.values():
+            queue = lane.queue
+            if not queue.empty:
+                front = frontmost(front, queue.front())
+        return front
 
     def may_start(self, action: Action) -> bool:
-        """Whether work of *action* that has just come would be the next to start, and could.
+        """Whether work of *action* that goes ahead of what is queued could start now.
 
-        It saves the way through the queue where there is none; the order of starts is the same.
+        It saves the way through the queue; the order of starts is the same.
         """
         if self._returning or action.rate_limit is not None:
             return False
@@ -226,7 +232,7 @@ class Admission:
             return False
         if action.max_concurrency is not None and not self._limited(action).free():
             return False
-        return self.is_calm
+        return True
 
     def next(self, now: float, *, async_too: bool = True) -> Queued | None:
         """The queued work that may start now and comes first; take one index from it.

@@ -63,7 +63,7 @@ class AllocatorActor(Submitter):
     def on_start(self) -> None:
         """Let callers ask whether an id is taken."""
         self._environment.loans.is_running = self._is_running
-        self._note_calm()
+        self._note_front()
 
     def on_stop(self) -> None:
         """Let go of what callers were told; those that still come are refused."""
@@ -88,7 +88,7 @@ class AllocatorActor(Submitter):
                 self._on_nap_began(message)
             case WaitEnded():
                 self._on_wait_ended(message)
-                self._note_calm()
+                self._note_front()
                 return  # it takes slots and frees none
             case SubmitOne():
                 self._on_submit_one(message)
@@ -129,7 +129,7 @@ class AllocatorActor(Submitter):
             case _:
                 assert_never(message)
         self._admit()
-        self._note_calm()
+        self._note_front()
 
     # Starting
 

@@ -10,7 +10,7 @@ from actors.batch import Batch
 from actors.live import Live, Phase
 from actors.loans import Ledger
 from actors.messages import Lending, Promoted, RunOver
-from actors.ready import Queued
+from actors.ready import NOBODY, Front, Queued, frontmost
 from actors.run import LeafAttempt, Run
 from orchestrator.values import ExecutionState
 
@@ -198,13 +198,18 @@ class RunKeeper(AllocatorRecord):
                 if group.node.blocked:
                     self._break_cycles(group.node.group_id)
 
-    def _note_calm(self) -> None:
-        """Say to callers whether anything is queued that they would have to stand behind."""
-        self._environment.loans.calm = (
-            self._leaves_at_all is not False
-            and self._admission.is_calm
-            and not any(run.batch.group is not None for run in self._with_rest())
-        )
+    def _note_front(self) -> None:
+        """Say to callers what is queued that they might have to stand behind."""
+        front: Front | None = NOBODY
+        if self._leaves_at_all is not False:
+            front = self._admission.front()
+            for run in self._with_rest():
+                batch = run.batch
+                if batch.group is not None:
+                    emission = batch.emission
+                    of_run = batch.priority, emission.depth, emission.process.id
+                    front = frontmost(front, of_run)
+        self._environment.loans.front = front
 
     def _with_rest(self) -> Sequence[Run]:
         """The runs of which some children have not started."""

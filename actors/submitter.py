@@ -23,6 +23,7 @@ from actors.messages import (
     SubmitOne,
 )
 from actors.protocol_actor import tell
+from actors.ready import goes_ahead
 from actors.waits import GroupNode
 from orchestrator.errors import DuplicateExecutionError, RuntimeClosedError
 from orchestrator.expansion import TemplateChildren
@@ -55,7 +56,9 @@ class Submitter(Canceller):
                 tell(message.emission.parent, ChildEnded(child.id, settled=True))
             return
         scope = message.scope is not None
-        at_once = scope or self._admission.may_start(message.action)
+        at_once = scope or (
+            self._admission.front() is None and self._admission.may_start(message.action)
+        )
         live = self._incarnate(
             message.emission, child, message.action, None, message.reply, message.scope,
             message.settled, admitted=at_once,
@@ -87,7 +90,11 @@ class Submitter(Canceller):
             batch = Batch(
                 emission, (child,), action, priority, now, None, wait, leaves=self._leaves_at_all
             )
-            if batch.leaves and self._admission.may_start(action):
+            front = self._admission.front()
+            ahead = front is None or goes_ahead(
+                front, priority, emission.depth, emission.process.id
+            )
+            if batch.leaves and ahead and self._admission.may_start(action):
                 self._emitted += 1
                 self._counts[Phase.PENDING] += 1
                 if self._environment.publisher.active:

@@ -70,7 +70,9 @@ class Calls:
         """The run of a child in its caller's place; ``None`` where the allocator has a say."""
         environment, attempt = self._environment, wait.attempt
         loans = environment.loans
-        if not loans.calm or action.is_async is not attempt.is_async or not attempt.may_lend:
+        if action.is_async is not attempt.is_async or not attempt.may_lend:
+            return None
+        if not loans.lets_ahead(*attempt.origin, child):
             return None
         if not is_plain(action) or child.timeout is not None:
             return None
