@@ -206,7 +206,12 @@ class Admission:
     @property
     def is_calm(self) -> bool:
         """Whether nothing is queued and nobody is back."""
-        return not self._returning and all(lane.queue.empty for lane in self._lanes.values())
+        if self._returning:
+            return False
+        for lane in self._lanes.values():  # noqa: SIM110 - a generator is dear
+            if not lane.queue.empty:
+                return False
+        return True
 
     def may_start(self, action: Action) -> bool:
         """Whether work of *action* that has just come would be the next to start, and could.

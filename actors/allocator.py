@@ -125,8 +125,11 @@ class AllocatorActor(Submitter):
                 self._admitting = False
             case _:
                 assert_never(message)
-        self._admit()
-        self._note_calm()
+        if self._is_calm():  # as mostly, for a call: nothing to start, nobody to let return
+            self._environment.loans.calm = self._leaves_at_all is not False
+        else:
+            self._admit()
+            self._note_calm()
 
     # Starting
 

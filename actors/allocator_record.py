@@ -46,6 +46,7 @@ class AllocatorRecord(ProtocolActor):
         self._directory = directory
         self._live: dict[str, Live] = {}
         self._runs: dict[Run, None] = {}
+        self._shared: dict[Run, None] = {}  # those whose waiting children any worker may start
         self._learned: dict[str, int] = {}  # how long runs of an action may be
         self._lenders: dict[Live, None] = {}  # whose code has called children in its place
         self._named: dict[str, tuple[Run, int]] = {}  # other children that are handed out

@@ -12,7 +12,6 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from actors.emission import Emission
     from actors.run import Run
 
 __all__ = ["Ledger", "Loans"]
@@ -47,12 +46,11 @@ class Ledger:
     are written by whoever has the child's start token, or ended its code.
     """
 
-    __slots__ = ("began", "cancelled", "completed", "emission", "promoted", "seen")
+    __slots__ = ("began", "cancelled", "completed", "promoted", "seen")
 
     def __init__(self) -> None:
         self.began = self.completed = self.cancelled = self.promoted = 0
         self.seen = (0, 0, 0)
-        self.emission: Emission | None = None  # of the last call: the next one has the same
 
     @property
     def is_open(self) -> bool:

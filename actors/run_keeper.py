@@ -45,11 +45,14 @@ class RunKeeper(AllocatorRecord):
         return len(indexes)
 
     def _begin_run(self, batch: Batch, indexes: Sequence[int]) -> None:
-        slots = Slots(batch.action, not batch.action.is_async, needs_slot=False)
+        blocking = not batch.action.is_async
+        slots = Slots(batch.action, blocking, needs_slot=False)
         run = Run(self._environment, batch, indexes, slots)
         self._runs[run] = None
         if batch.group is not None:
             batch.group.runs[run] = None
+            if blocking:
+                self._shared[run] = None
         if batch.inputs is None:
             for index in indexes:
                 self._named[batch.id_of(index)] = (run, index)
@@ -60,14 +63,19 @@ class RunKeeper(AllocatorRecord):
         run = message.run
         if run in self._runs:
             batch = run.batch
+            call = batch.call
+            if call is not None:
+                self._end_run(run)
+                if call.answered:  # else it is an actor, which will answer
+                    self._end_wait(call)
+                if self._draining:
+                    self._note_drained()
+                return
             left = run.withdraw()  # behind one that has become an actor
             if not left:
                 self._learn(batch, min(2 * batch.longest, self._environment.longest_run))
             self._give_back(batch, left)
             self._end_run(run)
-            call = batch.call
-            if call is not None and call.answered:  # else it is an actor, which will answer
-                self._end_wait(call)
             if self._draining:
                 self._note_drained()
 
@@ -81,6 +89,7 @@ class RunKeeper(AllocatorRecord):
         del self._runs[run]
         if run.batch.group is not None:
             del run.batch.group.runs[run]
+            self._shared.pop(run, None)
         if run.batch.inputs is None:
             for index in run.indexes:
                 name = run.batch.id_of(index)
@@ -178,13 +187,18 @@ class RunKeeper(AllocatorRecord):
                 if group.node.blocked:
                     self._break_cycles(group.node.group_id)
 
+    def _is_calm(self) -> bool:
+        """Whether nothing is queued, nobody is back, and nothing waits in a run for a worker."""
+        if not self._admission.is_calm:
+            return False
+        for run in self._shared:  # noqa: SIM110 - a generator is dear, and this is for every turn
+            if run.pending:
+                return False
+        return True
+
     def _note_calm(self) -> None:
         """Say to callers whether anything is queued that they would have to stand behind."""
-        self._environment.loans.calm = (
-            self._leaves_at_all is not False
-            and self._admission.is_calm
-            and not any(run.pending and run.batch.group is not None for run in self._runs)
-        )
+        self._environment.loans.calm = self._leaves_at_all is not False and self._is_calm()
 
     # Taking back
 
@@ -199,32 +213,28 @@ class RunKeeper(AllocatorRecord):
     def _recall_for(self, work: Batch | Live, *, new_root: bool = False) -> None:
         """Take back what work that is queued now goes ahead of, or takes turns with."""
         emission, priority = work.emission, work.priority
-        for run in tuple(self._runs):
+        for run in tuple(self._shared):
             batch = run.batch
-            if (
-                priority > batch.priority
-                or (
-                    priority == batch.priority
-                    and not new_root
-                    and (
-                        emission.process.id != batch.emission.process.id
-                        or emission.depth > batch.emission.depth
-                    )
+            if priority > batch.priority or (
+                priority == batch.priority
+                and not new_root
+                and (
+                    emission.process.id != batch.emission.process.id
+                    or emission.depth > batch.emission.depth
                 )
-            ) and _can_be_recalled(run):
+            ):
                 self._give_back(batch, run.withdraw())
 
     def _recall_all(self) -> None:
         """Take back everything: a waiter is back, and goes ahead of every start."""
-        for run in tuple(self._runs):
-            if _can_be_recalled(run):
-                self._give_back(run.batch, run.withdraw())
+        for run in tuple(self._shared):
+            self._give_back(run.batch, run.withdraw())
 
     def _share(self) -> bool:
         """Let an idle worker have half of what another was handed; ``False``: there is nothing."""
-        if not self._runs or self._admission.busy >= self._admission.workers:
+        if not self._shared or self._admission.busy >= self._admission.workers:
             return False
-        richest = max(self._runs, key=_waiting)
+        richest = max(self._shared, key=_waiting)
         most = _waiting(richest)
         indexes = richest.withdraw(most) if most else []
         if not indexes:
@@ -233,14 +243,7 @@ class RunKeeper(AllocatorRecord):
         return True
 
 
-def _can_be_recalled(run: Run) -> bool:
-    """Whether children wait in it for a worker: those of a loop and those that are called don't."""
-    return run.batch.group is not None and not run.batch.action.is_async
-
-
 def _waiting(run: Run) -> int:
     """How many of the children that wait in the run another worker should have."""
-    if not _can_be_recalled(run):
-        return 0
     begun = run.thread_id is not None  # else its worker is about to start the first
     return (len(run.pending) + begun) // 2
