@@ -221,6 +221,16 @@ class Admission:
                 front = frontmost(front, queue.front())
         return front
 
+    @property
+    def is_calm(self) -> bool:
+        """Whether nothing is queued and nobody is back."""
+        if self._returning:
+            return False
+        for lane in self._lanes.values():  # noqa: SIM110 - a generator is dear
+            if not lane.queue.empty:
+                return False
+        return True
+
     def may_start(self, action: Action) -> bool:
         """Whether work of *action* that goes ahead of what is queued could start now.
 

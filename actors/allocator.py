@@ -41,7 +41,7 @@ from actors.messages import (
     WaitHurried,
 )
 from actors.protocol_actor import ask, tell
-from actors.ready import Queued
+from actors.ready import NOBODY, Queued
 from actors.submitter import Submitter
 from actors.waits import Target
 from orchestrator.errors import (
@@ -128,8 +128,11 @@ class AllocatorActor(Submitter):
                 self._admitting = False
             case _:
                 assert_never(message)
-        self._admit()
-        self._note_front()
+        if self._is_calm():  # as mostly, for a call: nothing to start, nobody to let return
+            self._environment.loans.front = None if self._leaves_at_all is not False else NOBODY
+        else:
+            self._admit()
+            self._note_front()
 
     # Starting
 

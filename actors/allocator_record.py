@@ -46,7 +46,8 @@ class AllocatorRecord(ProtocolActor):
         self._directory = directory
         self._live: dict[str, Live] = {}
         self._runs: dict[Run, None] = {}
-        self._handed: dict[Run, None] = {}  # of these, all that may have a child not started
+        # Of these, all whose children any worker may start, if there are some left.
+        self._shared: dict[Run, None] = {}
         self._learned: dict[str, int] = {}  # how long runs of an action may be
         self._lenders: dict[Live, None] = {}  # whose code has called children in its place
         self._named: dict[str, tuple[Run, int]] = {}  # other children that are handed out
@@ -214,7 +215,7 @@ class AllocatorRecord(ProtocolActor):
         counts[Phase.RUNNING] -= asleep
         counts[Phase.WAITING] += asleep
         ended = self._ended
-        waiting = [run.batch.scheduled_at for run in self._handed if run.pending]
+        waiting = [run.batch.scheduled_at for run in self._runs if run.pending]
         oldest = min((*self._queued_since.values(), *waiting), default=None)
         return Stats(
             pending=counts[Phase.PENDING],

@@ -137,7 +137,7 @@ class Canceller(WaitKeeper):
         return (
             execution_id in self._live
             or execution_id in self._environment.loans.runs
-            or self._leaf_runs(execution_id)
+            or (bool(self._named or self._blocks) and self._leaf_runs(execution_id))
         )
 
     def _leaf_runs(self, execution_id: str) -> bool:

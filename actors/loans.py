@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING
 from actors.ready import NOBODY, Front, goes_ahead
 
 if TYPE_CHECKING:
-    from actors.emission import Emission
     from actors.run import Run
     from orchestrator.values import Execution
 
@@ -59,12 +58,11 @@ class Ledger:
     are written by whoever has the child's start token, or ended its code.
     """
 
-    __slots__ = ("began", "cancelled", "completed", "emission", "promoted", "seen")
+    __slots__ = ("began", "cancelled", "completed", "promoted", "seen")
 
     def __init__(self) -> None:
         self.began = self.completed = self.cancelled = self.promoted = 0
         self.seen = (0, 0, 0)
-        self.emission: Emission | None = None  # of the last call: the next one has the same
 
     @property
     def is_open(self) -> bool:

@@ -6,6 +6,7 @@ between actors. Replies are futures that ride in the message.
 
 from __future__ import annotations
 
+import contextvars
 from collections.abc import Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -73,6 +74,7 @@ class SubmitCall:
     """
 
     emission: Emission
+    variables: contextvars.Context  # of the call: the emission is of the last one's
     child: Execution
     action: Action
     wait: CallWait

@@ -79,7 +79,7 @@ class Run:
         run.batch = batch
         run.ledger = ledger
         run.indexes = _ONE
-        run.pending = deque(_ONE)
+        run.pending = [0]  # type: ignore[assignment]  # as good for one, and cheap
         run.owners = {}
         run.fates = {}
         return run
@@ -138,6 +138,7 @@ class LeafAttempt(Attempt):
     """
 
     number = 1
+    is_leaf = True
     timeout = None
     announced = False
     is_scope = False

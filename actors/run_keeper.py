@@ -45,11 +45,14 @@ class RunKeeper(AllocatorRecord):
         return len(indexes)
 
     def _begin_run(self, batch: Batch, indexes: Sequence[int]) -> None:
-        slots = Slots(batch.action, not batch.action.is_async, needs_slot=False)
+        blocking = not batch.action.is_async
+        slots = Slots(batch.action, blocking, needs_slot=False)
         run = Run(self._environment, batch, indexes, slots)
-        self._runs[run] = self._handed[run] = None
+        self._runs[run] = None
         if batch.group is not None:
             batch.group.runs[run] = None
+            if blocking:
+                self._shared[run] = None
         if batch.inputs is None:
             for index in indexes:
                 self._named[batch.id_of(index)] = (run, index)
@@ -60,14 +63,19 @@ class RunKeeper(AllocatorRecord):
         run = message.run
         if run in self._runs:
             batch = run.batch
+            call = batch.call
+            if call is not None:
+                self._end_run(run)
+                if call.answered:  # else it is an actor, which will answer
+                    self._end_wait(call)
+                if self._draining:
+                    self._note_drained()
+                return
             left = run.withdraw()  # behind one that has become an actor
             if not left and run.nap is None:
                 self._learn(batch, min(2 * batch.longest, self._environment.longest_run))
             self._give_back(batch, left)
             self._end_run(run)
-            call = batch.call
-            if call is not None and call.answered:  # else it is an actor, which will answer
-                self._end_wait(call)
             if self._draining:
                 self._note_drained()
 
@@ -79,8 +87,8 @@ class RunKeeper(AllocatorRecord):
 
     def _end_run(self, run: Run) -> None:
         del self._runs[run]
-        self._handed.pop(run, None)
         if run.batch.group is not None:
+            self._shared.pop(run, None)
             if run.nap is None:
                 del run.batch.group.runs[run]
             else:
@@ -198,6 +206,10 @@ class RunKeeper(AllocatorRecord):
                 if group.node.blocked:
                     self._break_cycles(group.node.group_id)
 
+    def _is_calm(self) -> bool:
+        """Whether nothing is queued, nobody is back, and nothing waits in a run for a worker."""
+        return self._admission.is_calm and not self._with_rest()
+
     def _note_front(self) -> None:
         """Say to callers what is queued that they might have to stand behind."""
         front: Front | None = NOBODY
@@ -205,19 +217,19 @@ class RunKeeper(AllocatorRecord):
             front = self._admission.front()
             for run in self._with_rest():
                 batch = run.batch
-                if batch.group is not None:
-                    emission = batch.emission
-                    of_run = batch.priority, emission.depth, emission.process.id
-                    front = frontmost(front, of_run)
+                emission = batch.emission
+                front = frontmost(front, (batch.priority, emission.depth, emission.process.id))
         self._environment.loans.front = front
 
     def _with_rest(self) -> Sequence[Run]:
-        """The runs of which some children have not started."""
-        handed = self._handed
-        for run in tuple(handed):
+        """The runs of which some children wait for a worker."""
+        shared = self._shared
+        if not shared:
+            return ()
+        for run in tuple(shared):
             if not run.pending:  # for good
-                del handed[run]
-        return tuple(handed)
+                del shared[run]
+        return tuple(shared)
 
     # Taking back
 
@@ -234,28 +246,24 @@ class RunKeeper(AllocatorRecord):
         emission, priority = work.emission, work.priority
         for run in self._with_rest():
             batch = run.batch
-            if (
-                priority > batch.priority
-                or (
-                    priority == batch.priority
-                    and not new_root
-                    and (
-                        emission.process.id != batch.emission.process.id
-                        or emission.depth > batch.emission.depth
-                    )
+            if priority > batch.priority or (
+                priority == batch.priority
+                and not new_root
+                and (
+                    emission.process.id != batch.emission.process.id
+                    or emission.depth > batch.emission.depth
                 )
-            ) and _can_be_recalled(run):
+            ):
                 self._give_back(batch, run.withdraw())
 
     def _recall_all(self) -> None:
         """Take back everything: a waiter is back, and goes ahead of every start."""
         for run in self._with_rest():
-            if _can_be_recalled(run):
-                self._give_back(run.batch, run.withdraw())
+            self._give_back(run.batch, run.withdraw())
 
     def _share(self) -> bool:
         """Let an idle worker have half of what another was handed; ``False``: there is nothing."""
-        if not self._handed or self._admission.busy >= self._admission.workers:
+        if not self._shared or self._admission.busy >= self._admission.workers:
             return False
         richest = max(self._with_rest(), key=_waiting, default=None)
         if richest is None:
@@ -268,14 +276,7 @@ class RunKeeper(AllocatorRecord):
         return True
 
 
-def _can_be_recalled(run: Run) -> bool:
-    """Whether children wait in it for a worker: those of a loop and those that are called don't."""
-    return run.batch.group is not None and not run.batch.action.is_async
-
-
 def _waiting(run: Run) -> int:
     """How many of the children that wait in the run another worker should have."""
-    if not _can_be_recalled(run):
-        return 0
     begun = run.thread_id is not None  # else its worker is about to start the first
     return (len(run.pending) + begun) // 2

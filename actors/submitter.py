@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import attrs
+
 from actors.batch import Batch
 from actors.canceller import Canceller
 from actors.emission import Emission, snapshot
@@ -87,14 +89,21 @@ class Submitter(Canceller):
                 self._begin_call_wait(caller, wait)
             now = self._environment.clock.now()
             priority = emission.priority if child.priority is None else child.priority
-            batch = Batch(
-                emission, (child,), action, priority, now, None, wait, leaves=self._leaves_at_all
-            )
             front = self._admission.front()
-            ahead = front is None or goes_ahead(
-                front, priority, emission.depth, emission.process.id
-            )
-            if batch.leaves and ahead and self._admission.may_start(action):
+            if (
+                self._leaves_at_all is not False
+                and action.is_plain
+                and child.timeout is None
+                and self._admission.may_start(action)
+                and (
+                    front is None
+                    or goes_ahead(front, priority, emission.depth, emission.process.id)
+                )
+            ):
+                batch = Batch(
+                    emission, (child,), action, priority, now, None, wait, message.variables,
+                    leaves=True,
+                )  # fmt: skip
                 self._emitted += 1
                 self._counts[Phase.PENDING] += 1
                 if self._environment.publisher.active:
@@ -103,6 +112,7 @@ class Submitter(Canceller):
                 self._admission.turns.served(emission.process.id)
                 return
             tell(emission.parent, CallOut(child.id))
+            emission = attrs.evolve(emission, variables=message.variables)
             reply: Any = wait  # it takes the answer as a future would
             self._queue(self._incarnate(emission, child, action, None, reply), new_root=False)
             self._note_blocked(wait, child.id)

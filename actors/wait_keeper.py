@@ -151,6 +151,9 @@ class WaitKeeper(RunKeeper):
         self._graph.unblock(live.execution_id)
         if live.phase is Phase.WAITING:
             self._count(live, Phase.RUNNING)
+        if not (live.needs_worker or live.needs_slot):
+            wait.grant()
+            return
         if live.phase is Phase.CANCELLING:
             self._admission.take(live)  # its code only unwinds
             wait.grant()

@@ -49,12 +49,12 @@ class Naps:
         """Whether it was a leaf: the clock tells the allocator that it needs its worker again."""
         environment = self._environment
         parker = new_parker()
-        nap = Nap(attempt, parker.unpark)
+        nap = Nap(attempt, parker)
         if not self._lie_down(nap):
             return False
         timer = None
         try:
-            attempt.watch(nap, parker.unpark)
+            attempt.watch(nap)
             due = environment.clock.now() + seconds
             send(environment.allocator, NapBegan(nap))
             timer = environment.clock.call_at(due, tell, environment.allocator, WaitEnded(nap))
@@ -86,7 +86,7 @@ class Naps:
             await asyncio.sleep(0)
             return
         if isinstance(attempt, LeafAttempt) and attempt.in_own_task():
-            nap = Nap(attempt, _nobody)
+            nap = Nap(attempt, _SELF_WAKING)
             if self._lie_down(nap):
                 await self._sleep_as_leaf_async(nap, seconds)
                 return
@@ -118,5 +118,11 @@ def _end(over: asyncio.Future[None]) -> None:
         over.set_result(None)
 
 
-def _nobody() -> None:
-    """Wakes an async sleeper, which its task's cancel reaches."""
+class _SelfWaking:
+    """Stands for who wakes an async sleeper: nobody, as the cancel of its task reaches it."""
+
+    def unpark(self) -> None:
+        """Nothing."""
+
+
+_SELF_WAKING = _SelfWaking()

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
 
@@ -321,7 +321,8 @@ class RuntimePort:
 
     def call(self, child: Execution, timeout: float | None) -> Execution | tuple[Any]:
         """Run one child outside any group and block for it."""
-        self.check()
+        if self._closed or self._forked:
+            self.check()
         attempt = current_attempt(self._environment)
         if attempt is None or not attempt.on_own_thread() or timeout == 0:
             future = self.schedule_execution(child)
@@ -329,16 +330,18 @@ class RuntimePort:
         ready, action = self._preparing.one(child)
         return self._calls.call(attempt, ready, action, timeout)
 
-    async def call_async(self, child: Execution, timeout: float | None) -> Execution | tuple[Any]:
+    def call_async(
+        self, child: Execution, timeout: float | None
+    ) -> Coroutine[Any, Any, Execution | tuple[Any]]:
         """The same in a task."""
-        self.check()
+        if self._closed or self._forked:
+            self.check()
         attempt = current_attempt(self._environment)
         if attempt is None or not attempt.in_own_task() or timeout == 0:
             future = self.schedule_execution(child)
-            subject = Subject("execution", child.id)
-            return await self.wait_async(future, timeout, subject)  # type: ignore[no-any-return]
+            return self.wait_async(future, timeout, Subject("execution", child.id))
         ready, action = self._preparing.one(child)
-        return await self._calls.call_async(attempt, ready, action, timeout)
+        return self._calls.call_async(attempt, ready, action, timeout)
 
     def _withdraw(self, future: Future[Execution], error: Exception) -> Future[Execution]:
         """Take back an `await_resume`; the execution's actor settles whether it came in time."""

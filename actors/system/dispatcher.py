@@ -196,7 +196,7 @@ class Dispatcher:
 
         Every job that is added, and every permit that comes free, calls for one worker.
         """
-        if not self._queue or not self._take_permit():
+        if not self._queue or not (self._permits is None or self._permits.take()):
             return False
         try:
             worker = self._idle.pop()
@@ -296,18 +296,22 @@ class Dispatcher:
             job = worker.kept
             if job is not None:
                 worker.kept = None
-            else:
+            elif queue:
                 try:
                     job = queue.popleft()
                 except IndexError:
                     break
+            else:
+                break
             self._run(job)
             del job  # or it would live until the next one comes
             if self._starved:
                 self._retry()
-        self._put_back(worker)
+        if worker.kept is not None:
+            self._put_back(worker)
         worker.has_permit = False
-        self._give_permit()
+        if permits is not None:
+            permits.give()
 
     def _put_back(self, worker: Worker) -> bool:
         """Let others have the job that was kept for this worker."""
