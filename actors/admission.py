@@ -12,7 +12,7 @@ from typing import Any
 from attrs import define, field
 
 from actors.rates import RateWindow
-from actors.ready import Queued, ReadyQueue, Turns
+from actors.ready import NOBODY, Front, Queued, ReadyQueue, Turns, frontmost
 from orchestrator.registry import Action
 
 __all__ = ["Admission", "Returning", "Slots"]
@@ -73,6 +73,7 @@ class Admission:
         self._free_lanes = 0  # lanes whose work needs no worker
         self._rated: list[tuple[_Lane, RateWindow]] = []
         self._returning: deque[Returning] = deque()
+        self._all_wait_for_workers = True  # those that return, since there was none the last time
 
     def push(self, action: Action, item: Queued) -> None:
         """Queue work of *action*."""
@@ -140,7 +141,10 @@ class Admission:
         if self._can_return(returning) and not self._is_behind(slots):
             self.take(slots)
             return True
+        if not self._returning:
+            self._all_wait_for_workers = True
         self._returning.append(returning)
+        self._all_wait_for_workers &= slots.needs_worker
         return False
 
     def hurry(self, returning: Returning, *, unwinding: bool) -> bool:
@@ -153,6 +157,7 @@ class Admission:
             return False  # let go already
         returning.impatient = True
         if not unwinding and not self._can_return(returning):
+            self._all_wait_for_workers = False
             return False
         self._returning.remove(returning)
         self.take(returning.slots)
@@ -175,6 +180,8 @@ class Admission:
                 self._returning.remove(returning)
                 self.take(returning.slots)
                 yield returning
+            elif self._all_wait_for_workers and self.busy - self.cancelling >= self.workers:
+                return  # and so does every other
 
     def _can_return(self, returning: Returning) -> bool:
         # Code that was told to end keeps its worker from starts, not from waiters: an action that
@@ -203,15 +210,31 @@ class Admission:
 
     # Starts
 
+    def front(self) -> Front | None:
+        """What is queued, to who might go ahead of all of it; ``None``: nothing."""
+        if self._returning:
+            return NOBODY
+        front: Front | None = None
+        for lane in self._lanes.values():
+            queue = lane.queue
+            if not queue.empty:
+                front = frontmost(front, queue.front())
+        return front
+
     @property
     def is_calm(self) -> bool:
         """Whether nothing is queued and nobody is back."""
-        return not self._returning and all(lane.queue.empty for lane in self._lanes.values())
+        if self._returning:
+            return False
+        for lane in self._lanes.values():  # noqa: SIM110 - a generator is dear
+            if not lane.queue.empty:
+                return False
+        return True
 
     def may_start(self, action: Action) -> bool:
-        """Whether work of *action* that has just come would be the next to start, and could.
+        """Whether work of *action* that goes ahead of what is queued could start now.
 
-        It saves the way through the queue where there is none; the order of starts is the same.
+        It saves the way through the queue; the order of starts is the same.
         """
         if self._returning or action.rate_limit is not None:
             return False
@@ -219,7 +242,7 @@ class Admission:
             return False
         if action.max_concurrency is not None and not self._limited(action).free():
             return False
-        return self.is_calm
+        return True
 
     def next(self, now: float, *, async_too: bool = True) -> Queued | None:
         """The queued work that may start now and comes first; take one index from it.

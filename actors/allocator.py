@@ -21,6 +21,7 @@ from actors.messages import (
     GroupEnded,
     GroupSealed,
     Lending,
+    NapBegan,
     Promoted,
     ReadSnapshot,
     ReadStats,
@@ -40,7 +41,7 @@ from actors.messages import (
     WaitHurried,
 )
 from actors.protocol_actor import ask, tell
-from actors.ready import Queued
+from actors.ready import NOBODY, Queued
 from actors.submitter import Submitter
 from actors.waits import Target
 from orchestrator.errors import (
@@ -62,7 +63,7 @@ class AllocatorActor(Submitter):
     def on_start(self) -> None:
         """Let callers ask whether an id is taken."""
         self._environment.loans.is_running = self._is_running
-        self._note_calm()
+        self._note_front()
 
     def on_stop(self) -> None:
         """Let go of what callers were told; those that still come are refused."""
@@ -83,9 +84,11 @@ class AllocatorActor(Submitter):
                 self._on_promoted(message)
             case WaitBegan():
                 self._on_wait_began(message)
+            case NapBegan():
+                self._on_nap_began(message)
             case WaitEnded():
                 self._on_wait_ended(message)
-                self._note_calm()
+                self._note_front()
                 return  # it takes slots and frees none
             case SubmitOne():
                 self._on_submit_one(message)
@@ -125,8 +128,11 @@ class AllocatorActor(Submitter):
                 self._admitting = False
             case _:
                 assert_never(message)
-        self._admit()
-        self._note_calm()
+        if self._is_calm():  # as mostly, for a call: nothing to start, nobody to let return
+            self._environment.loans.front = None if self._leaves_at_all is not False else NOBODY
+        else:
+            self._admit()
+            self._note_front()
 
     # Starting
 

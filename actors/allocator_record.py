@@ -46,6 +46,8 @@ class AllocatorRecord(ProtocolActor):
         self._directory = directory
         self._live: dict[str, Live] = {}
         self._runs: dict[Run, None] = {}
+        # Of these, all whose children any worker may start, if there are some left.
+        self._shared: dict[Run, None] = {}
         self._learned: dict[str, int] = {}  # how long runs of an action may be
         self._lenders: dict[Live, None] = {}  # whose code has called children in its place
         self._named: dict[str, tuple[Run, int]] = {}  # other children that are handed out
@@ -208,6 +210,10 @@ class AllocatorRecord(ProtocolActor):
                     counts[Phase.WAITING] += 1
                 else:
                     counts[Phase.RUNNING] += 1
+        # They are counted as running; one may have just ended, hence no more than run.
+        asleep = min(len(self._environment.asleep), counts[Phase.RUNNING])
+        counts[Phase.RUNNING] -= asleep
+        counts[Phase.WAITING] += asleep
         ended = self._ended
         waiting = [run.batch.scheduled_at for run in self._runs if run.pending]
         oldest = min((*self._queued_since.values(), *waiting), default=None)

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from actors.emission import Emission
     from actors.environment import Environment
     from actors.loans import Ledger
+    from actors.wait import Wait
 
 __all__ = ["Attempt", "Interruption"]
 
@@ -46,12 +47,14 @@ class Attempt:
     """
 
     # Class attributes stand for what has not happened.
+    is_leaf = False  # it has no actor, as far as its own code knows
     started_at: float | None = None
     thread_id: int | None
     task: asyncio.Task[Any] | None = None
     kill: Callable[[], object] | None = None  # ends code that runs in a process
     interruption: Interruption | None = None
     ledger: Ledger | None = None  # of the children that its code has called in its place
+    below: Emission | None = None  # of its last call, but for the variables: the next has the same
     context: ExecutionContext
     origin: tuple[Emission, Execution]  # where it comes from, and as it was given
     _view: Callable[[], Execution] | None
@@ -87,7 +90,7 @@ class Attempt:
         self.thread_id = None
         self._view = view
         self._token = allocate_lock()
-        self._waits: dict[object, Callable[[], object]] = {}
+        self._waits: dict[Wait, None] = {}
 
     # The start token
 
@@ -121,16 +124,16 @@ class Attempt:
             self.environment.call_on_loop(task.get_loop(), task.cancel)
 
     def _wake_all(self) -> None:
-        for wake in tuple(self._waits.values()):
-            wake()
+        for wait in tuple(self._waits):
+            wait.waker.unpark()
 
-    def watch(self, key: object, wake: Callable[[], object]) -> None:
-        """Call *wake* when the attempt is interrupted; look at `interruption` afterwards."""
-        self._waits[key] = wake
+    def watch(self, wait: Wait) -> None:
+        """Wake *wait* when the attempt is interrupted; look at `interruption` afterwards."""
+        self._waits[wait] = None
 
-    def unwatch(self, key: object) -> None:
+    def unwatch(self, wait: Wait) -> None:
         """Forget a `watch`."""
-        self._waits.pop(key, None)
+        self._waits.pop(wait, None)
 
     @property
     def may_lend(self) -> bool:
@@ -169,8 +172,7 @@ class Attempt:
 
     def in_own_task(self) -> bool:
         """Whether the calling task is the one that runs the async code."""
-        task = self.task
-        return task is not None and asyncio.current_task(_get_running_loop()) is task
+        return self.task is not None and self.task is asyncio.current_task(_get_running_loop())
 
     # The scope of its context
 
@@ -191,7 +193,7 @@ class Attempt:
 
     def orchestrator(self, context: ExecutionContext) -> Orchestrator | AsyncOrchestrator:
         """The face for this attempt's kind of code."""
-        core = Core(self.environment.runtime, context)
+        core = Core.over(self.environment.runtime, context)
         return AsyncOrchestrator._over(core) if self.is_async else Orchestrator._over(core)  # noqa: SLF001
 
     def __repr__(self) -> str:

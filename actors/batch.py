@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from actors.fan_in import Completed
     from actors.live import OpenGroup
 
-__all__ = ["Batch", "Reports", "is_plain"]
+__all__ = ["Batch", "Reports"]
 
 
 class Reports:
@@ -96,7 +96,7 @@ class Batch:
         self.seq = 0  # its place in the order of arrival
         self.longest = 1  # how many children a run may have: more as runs end undisturbed
         if leaves is None:
-            leaves = is_plain(action) and not _any_timeout(children)
+            leaves = action.is_plain and not _any_timeout(children)
         self.leaves = leaves  # nothing in it asks for an actor from the start
 
     @property
@@ -126,16 +126,6 @@ class Batch:
         if self.ids is None:
             self.ids = {child.id: index for index, child in enumerate(children)}
         return self.ids.get(execution_id)
-
-
-def is_plain(action: Action) -> bool:
-    """Whether a child of *action* can be a leaf, unless it has a timeout of its own."""
-    return (
-        action.timeout is None
-        and action.max_concurrency is None
-        and action.rate_limit is None
-        and action.runs_in == "thread"
-    )
 
 
 def _any_timeout(children: Sequence[Execution]) -> bool:

@@ -36,7 +36,7 @@ class Canceller(WaitKeeper):
             self._cancel_rest(group, batch, queued.drop_all(), message.reason, now)
             self._queued_since.pop(queued, None)
         group.queued.clear()
-        for run in tuple(group.runs):
+        for run in (*group.runs, *group.alone.values()):
             indexes = run.withdraw()
             indexes += [index for index in run.indexes if run.take(index)]  # about to start
             self._cancel_rest(group, run.batch, indexes, message.reason, now)
@@ -87,22 +87,20 @@ class Canceller(WaitKeeper):
         for group in self._groups_of(execution_id):
             for queued in group.queued:
                 batch: Batch = queued.payload
-                index = None if queued.empty else batch.index_of(execution_id)
-                if index is not None and queued.has(index):
-                    queued.drop(index)
-                    self._cancel_one(group, batch, index, reason)
+                place = None if queued.empty else batch.index_of(execution_id)
+                if place is not None and queued.has(place):
+                    queued.drop(place)
+                    self._cancel_one(group, batch, place, reason)
                     return True
-            for run in tuple(group.runs):
-                index = run.batch.index_of(execution_id)
-                if index is None:
-                    continue
-                if run.take(index):
-                    self._cancel_one(group, run.batch, index, reason)
-                    return True
-                ref = run.find(index)
-                if ref is not None:
-                    tell(ref, Cancel(reason))
-                    return True
+        for run, index in self._runs_with(execution_id):
+            owner = run.batch.group
+            if owner is not None and run.take(index):
+                self._cancel_one(owner, run.batch, index, reason)
+                return True
+            ref = run.find(index)
+            if ref is not None:
+                tell(ref, Cancel(reason))
+                return True
         return False
 
     def _groups_of(self, execution_id: str) -> Sequence[OpenGroup]:
@@ -114,35 +112,37 @@ class Canceller(WaitKeeper):
 
     def _leaf_ref(self, execution_id: str) -> Any:
         """The actor of a leaf whose code runs, which is made; ``None``: there is no such leaf."""
-        for group in self._groups_of(execution_id):
-            for run in tuple(group.runs):
-                index = run.batch.index_of(execution_id)
-                ref = None if index is None else run.find(index)
-                if ref is not None:
-                    return ref
+        for run, index in self._runs_with(execution_id):
+            ref = None if run.batch.group is None else run.find(index)
+            if ref is not None:
+                return ref
         return None
+
+    def _runs_with(self, execution_id: str) -> Sequence[tuple[Run, int]]:
+        """The runs that may hold the child, with its index."""
+        named = self._named.get(execution_id)
+        if named is not None:
+            return (named,)
+        batch = self._blocks.get(execution_id.rpartition(".")[0])
+        index = None if batch is None else batch.index_of(execution_id)
+        if batch is None or index is None or batch.group is None:
+            return ()
+        alone = batch.group.alone.get(index)
+        if alone is not None:
+            return ((alone, index),)
+        return [(run, index) for run in tuple(batch.group.runs)]
 
     def _is_running(self, execution_id: str) -> bool:
         """Whether an execution of that id has started; asked by callers on their threads too."""
         return (
             execution_id in self._live
             or execution_id in self._environment.loans.runs
-            or self._leaf_runs(execution_id)
+            or (bool(self._named or self._blocks) and self._leaf_runs(execution_id))
         )
 
     def _leaf_runs(self, execution_id: str) -> bool:
         """Whether a leaf of that id runs."""
-        named = self._named.get(execution_id)
-        if named is not None:
-            return named[0].runs_code(named[1])
-        batch = self._blocks.get(execution_id.rpartition(".")[0])
-        index = None if batch is None else batch.index_of(execution_id)
-        return (
-            batch is not None
-            and index is not None
-            and batch.group is not None
-            and any(run.runs_code(index) for run in tuple(batch.group.runs))
-        )
+        return any(run.runs_code(index) for run, index in self._runs_with(execution_id))
 
     def _called(self, execution_id: str) -> Run | None:
         """The run of a called child that is a leaf."""

@@ -15,7 +15,8 @@ from orchestrator.values import Execution, ExecutionState
 
 if TYPE_CHECKING:
     from actors.attempt import Attempt
-    from actors.run import Run
+    from actors.run import LeafAttempt, Run
+    from actors.wait import Nap
 
 __all__ = ["Environment", "Place", "Publisher"]
 
@@ -67,6 +68,8 @@ class Environment:
     # Children that are handed out at a time; 1: one by one; 0: each is an actor from the start.
     longest_run: int = 256
     loans: Loans = field(factory=Loans)
+    # Leaves that sleep: put in by their own code, taken out in one atomic step by who ends that.
+    asleep: dict[LeafAttempt, Nap] = field(factory=dict)
     allocator: Any = None  # the allocator's ref
     runtime: FullRuntime = None  # type: ignore[assignment]  # set by the runtime that makes it
 

@@ -62,6 +62,7 @@ class OpenGroup:
     live: dict[str, Live] = field(factory=dict)
     block: str = ""  # what the ids of a template's children begin with
     runs: dict[Run, None] = field(factory=dict)  # of batches too
+    alone: dict[int, Run] = field(factory=dict)  # other runs, each of one child, which has slept
 
 
 @define(eq=False)

@@ -11,9 +11,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from actors.ready import NOBODY, Front, goes_ahead
+
 if TYPE_CHECKING:
-    from actors.emission import Emission
     from actors.run import Run
+    from orchestrator.values import Execution
 
 __all__ = ["Ledger", "Loans"]
 
@@ -21,18 +23,27 @@ __all__ = ["Ledger", "Loans"]
 class Loans:
     """What callers and the allocator of one runtime know of each other."""
 
-    __slots__ = ("calm", "is_running", "runs")
+    __slots__ = ("front", "is_running", "runs")
 
     def __init__(self) -> None:
-        # The allocator's to write: whether nothing is queued, at the end of its last turn.
-        self.calm = False
+        # The allocator's to write: what is queued, at the end of its last turn.
+        self.front: Front | None = NOBODY
         self.is_running: Callable[[str], bool] = _nothing_runs
         # Children in their callers' places, by id; each put in and taken out by one atomic step.
         self.runs: dict[str, Run] = {}
 
+    def lets_ahead(self, emission: Emission, caller: Execution, child: Execution) -> bool:
+        """Whether a child that is called would start before all that is queued."""
+        front = self.front
+        if front is None:
+            return True
+        own = caller.priority if child.priority is None else child.priority
+        priority = emission.priority if own is None else own
+        return goes_ahead(front, priority, emission.depth + 1, emission.process.id)
+
     def close(self) -> None:
         """There is no allocator any more."""
-        self.calm = False
+        self.front = NOBODY
         self.is_running = _nothing_runs
 
 
@@ -47,12 +58,11 @@ class Ledger:
     are written by whoever has the child's start token, or ended its code.
     """
 
-    __slots__ = ("began", "cancelled", "completed", "emission", "promoted", "seen")
+    __slots__ = ("began", "cancelled", "completed", "promoted", "seen")
 
     def __init__(self) -> None:
         self.began = self.completed = self.cancelled = self.promoted = 0
         self.seen = (0, 0, 0)
-        self.emission: Emission | None = None  # of the last call: the next one has the same
 
     @property
     def is_open(self) -> bool:

@@ -6,6 +6,7 @@ between actors. Replies are futures that ride in the message.
 
 from __future__ import annotations
 
+import contextvars
 from collections.abc import Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from actors.attempt import Attempt
     from actors.ends import EndsReader
     from actors.run import Run
-    from actors.wait import CallWait, Wait
+    from actors.wait import CallWait, Nap, Wait
 
 Ref: TypeAlias = Any  # a PooledActorRef; Any, since its class is generic in the actor
 
@@ -73,6 +74,7 @@ class SubmitCall:
     """
 
     emission: Emission
+    variables: contextvars.Context  # of the call: the emission is of the last one's
     child: Execution
     action: Action
     wait: CallWait
@@ -159,8 +161,18 @@ class WaitBegan:
 
 
 @frozen(eq=False)
+class NapBegan:
+    """A leaf's blocking code sleeps: its worker is free meanwhile. Sleeper -> allocator."""
+
+    nap: Nap
+
+
+@frozen(eq=False)
 class WaitEnded:
-    """The waiter is back and needs its slots. Waiter -> allocator, once per `WaitBegan`."""
+    """The waiter is back and needs its slots. Waiter -> allocator; the first one counts.
+
+    Of blocking code that sleeps as a leaf, the clock sends it: the thread is woken with its worker.
+    """
 
     wait: Wait
 
@@ -266,6 +278,7 @@ AllocatorMessage: TypeAlias = (
     | Settled
     | Stamped
     | WaitBegan
+    | NapBegan
     | WaitEnded
     | WaitHurried
     | CancelMembers

@@ -14,9 +14,15 @@ from typing import Any, TypeAlias
 
 from attrs import define, field
 
-__all__ = ["Queued", "ReadyQueue", "Turns"]
+__all__ = ["NOBODY", "Front", "Queued", "ReadyQueue", "Turns", "frontmost", "goes_ahead"]
 
 Key: TypeAlias = tuple[int, int, int, int, int]
+
+# What is queued, to who might go ahead of all of it: the highest priority, and of that one the
+# greatest depth and the only process. Depth -1: new roots; no process: several.
+Front: TypeAlias = tuple[float, int, str | None]
+
+NOBODY: Front = (float("inf"), 0, None)  # goes ahead
 
 _SLACK = 64  # cancelled work that is never worth a clearing
 
@@ -125,6 +131,24 @@ class Turns:
 _Entry: TypeAlias = tuple[int, int, int, Queued]
 
 
+def frontmost(one: Front | None, other: Front | None) -> Front | None:
+    """What to go ahead of both."""
+    if one is None or other is None:
+        return one or other
+    if one[0] != other[0]:
+        return max(one, other)
+    if one[1] < 0 or other[1] < 0:  # what is running goes before any new root
+        return one if other[1] < 0 else other
+    return one[0], max(one[1], other[1]), one[2] if one[2] == other[2] else None
+
+
+def goes_ahead(front: Front, priority: int, depth: int, process_id: str) -> bool:
+    """Whether work of a running process would start before all that is queued."""
+    if priority != front[0]:
+        return priority > front[0]
+    return depth > front[1] and (front[1] < 0 or front[2] == process_id)
+
+
 class _Level:
     """The queued work of one priority."""
 
@@ -201,6 +225,17 @@ class ReadyQueue:
             del self._levels[-negated]
             self._priorities.pop(0)
         return None
+
+    def front(self) -> Front | None:
+        """What to go ahead of; ``None``: nothing."""
+        head = self.head()
+        if head is None:
+            return None
+        item = head[1]
+        if item.new_root:
+            return item.priority, -1, None
+        alone = len(self._levels[item.priority].lanes) == 1
+        return item.priority, item.depth, item.process_id if alone else None
 
     def has_rivals(self, item: Queued) -> bool:
         """Whether anything that is queued here would take turns with *item*, which is the head."""

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from actors.environment import Environment
     from actors.fan_in import Completed
     from actors.loans import Ledger
+    from actors.wait import Nap
 
 __all__ = ["LEAF", "OVER", "LeafAttempt", "Run"]
 
@@ -54,6 +55,7 @@ class Run:
     started = 0
     completed = 0
     adopted: set[int] | None = None  # the allocator's own: which are live as actors
+    nap: Nap | None = None  # the allocator's own: the last sleep of its blocking child
     seen_started = 0
     seen_completed = 0
 
@@ -77,7 +79,7 @@ class Run:
         run.batch = batch
         run.ledger = ledger
         run.indexes = _ONE
-        run.pending = deque(_ONE)
+        run.pending = [0]  # type: ignore[assignment]  # as good for one, and cheap
         run.owners = {}
         run.fates = {}
         return run
@@ -136,6 +138,7 @@ class LeafAttempt(Attempt):
     """
 
     number = 1
+    is_leaf = True
     timeout = None
     announced = False
     is_scope = False
@@ -218,6 +221,11 @@ class LeafAttempt(Attempt):
     def take(self) -> bool:
         """Take the start token; it is gone when there is an attempt."""
         return False
+
+    @property
+    def is_actor(self) -> bool:
+        """Whether it is an actor, whoever made it one."""
+        return self.run.fates.get(self.index) is not None
 
     def become_actor(self) -> None:
         """See that the execution has an actor, for a wait that the allocator has to know."""

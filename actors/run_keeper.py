@@ -10,8 +10,8 @@ from actors.batch import Batch
 from actors.live import Live, Phase
 from actors.loans import Ledger
 from actors.messages import Lending, Promoted, RunOver
-from actors.ready import Queued
-from actors.run import Run
+from actors.ready import NOBODY, Front, Queued, frontmost
+from actors.run import LeafAttempt, Run
 from orchestrator.values import ExecutionState
 
 __all__ = ["RunKeeper"]
@@ -45,11 +45,14 @@ class RunKeeper(AllocatorRecord):
         return len(indexes)
 
     def _begin_run(self, batch: Batch, indexes: Sequence[int]) -> None:
-        slots = Slots(batch.action, not batch.action.is_async, needs_slot=False)
+        blocking = not batch.action.is_async
+        slots = Slots(batch.action, blocking, needs_slot=False)
         run = Run(self._environment, batch, indexes, slots)
         self._runs[run] = None
         if batch.group is not None:
             batch.group.runs[run] = None
+            if blocking:
+                self._shared[run] = None
         if batch.inputs is None:
             for index in indexes:
                 self._named[batch.id_of(index)] = (run, index)
@@ -60,14 +63,19 @@ class RunKeeper(AllocatorRecord):
         run = message.run
         if run in self._runs:
             batch = run.batch
+            call = batch.call
+            if call is not None:
+                self._end_run(run)
+                if call.answered:  # else it is an actor, which will answer
+                    self._end_wait(call)
+                if self._draining:
+                    self._note_drained()
+                return
             left = run.withdraw()  # behind one that has become an actor
-            if not left:
+            if not left and run.nap is None:
                 self._learn(batch, min(2 * batch.longest, self._environment.longest_run))
             self._give_back(batch, left)
             self._end_run(run)
-            call = batch.call
-            if call is not None and call.answered:  # else it is an actor, which will answer
-                self._end_wait(call)
             if self._draining:
                 self._note_drained()
 
@@ -80,7 +88,11 @@ class RunKeeper(AllocatorRecord):
     def _end_run(self, run: Run) -> None:
         del self._runs[run]
         if run.batch.group is not None:
-            del run.batch.group.runs[run]
+            self._shared.pop(run, None)
+            if run.nap is None:
+                del run.batch.group.runs[run]
+            else:
+                del run.batch.group.alone[run.nap.attempt.index]
         if run.batch.inputs is None:
             for index in run.indexes:
                 name = run.batch.id_of(index)
@@ -118,6 +130,7 @@ class RunKeeper(AllocatorRecord):
             batch.group.live[child.id] = live
         if run.ledger is not None:
             self._end_loan(run, run.ledger, live)
+            self._adopt_nap(run, message.index, live)
             return
         known = run in self._runs
         if known:
@@ -128,8 +141,23 @@ class RunKeeper(AllocatorRecord):
             if known:
                 self._give_back(batch, run.withdraw())
                 self._end_run(run)
+        self._adopt_nap(run, message.index, live)
         if batch.call is not None:
             self._note_blocked(batch.call, child.id)
+
+    def _adopt_nap(self, run: Run, index: int, live: Live) -> None:
+        """A leaf that sleeps has become an actor: it is one that waits, or waits to go on."""
+        attempt = run.owners.get(index)
+        asleep = self._environment.asleep
+        nap = asleep.pop(attempt, None) if isinstance(attempt, LeafAttempt) else None
+        if nap is not None:
+            nap.adopted = True
+            live.waits += 1
+            live.main_wait = nap
+            self._admission.free(live)
+            self._count(live, Phase.WAITING)
+        elif run.nap is not None and run.nap.returning is not None:
+            run.nap.returning.slots = live
 
     def _end_loan(self, run: Run, ledger: Ledger, live: Live) -> None:
         """A child in its caller's place has become an actor: from now on the caller waits."""
@@ -178,13 +206,30 @@ class RunKeeper(AllocatorRecord):
                 if group.node.blocked:
                     self._break_cycles(group.node.group_id)
 
-    def _note_calm(self) -> None:
-        """Say to callers whether anything is queued that they would have to stand behind."""
-        self._environment.loans.calm = (
-            self._leaves_at_all is not False
-            and self._admission.is_calm
-            and not any(run.pending and run.batch.group is not None for run in self._runs)
-        )
+    def _is_calm(self) -> bool:
+        """Whether nothing is queued, nobody is back, and nothing waits in a run for a worker."""
+        return self._admission.is_calm and not self._with_rest()
+
+    def _note_front(self) -> None:
+        """Say to callers what is queued that they might have to stand behind."""
+        front: Front | None = NOBODY
+        if self._leaves_at_all is not False:
+            front = self._admission.front()
+            for run in self._with_rest():
+                batch = run.batch
+                emission = batch.emission
+                front = frontmost(front, (batch.priority, emission.depth, emission.process.id))
+        self._environment.loans.front = front
+
+    def _with_rest(self) -> Sequence[Run]:
+        """The runs of which some children wait for a worker."""
+        shared = self._shared
+        if not shared:
+            return ()
+        for run in tuple(shared):
+            if not run.pending:  # for good
+                del shared[run]
+        return tuple(shared)
 
     # Taking back
 
@@ -199,32 +244,30 @@ class RunKeeper(AllocatorRecord):
     def _recall_for(self, work: Batch | Live, *, new_root: bool = False) -> None:
         """Take back what work that is queued now goes ahead of, or takes turns with."""
         emission, priority = work.emission, work.priority
-        for run in tuple(self._runs):
+        for run in self._with_rest():
             batch = run.batch
-            if (
-                priority > batch.priority
-                or (
-                    priority == batch.priority
-                    and not new_root
-                    and (
-                        emission.process.id != batch.emission.process.id
-                        or emission.depth > batch.emission.depth
-                    )
+            if priority > batch.priority or (
+                priority == batch.priority
+                and not new_root
+                and (
+                    emission.process.id != batch.emission.process.id
+                    or emission.depth > batch.emission.depth
                 )
-            ) and _can_be_recalled(run):
+            ):
                 self._give_back(batch, run.withdraw())
 
     def _recall_all(self) -> None:
         """Take back everything: a waiter is back, and goes ahead of every start."""
-        for run in tuple(self._runs):
-            if _can_be_recalled(run):
-                self._give_back(run.batch, run.withdraw())
+        for run in self._with_rest():
+            self._give_back(run.batch, run.withdraw())
 
     def _share(self) -> bool:
         """Let an idle worker have half of what another was handed; ``False``: there is nothing."""
-        if not self._runs or self._admission.busy >= self._admission.workers:
+        if not self._shared or self._admission.busy >= self._admission.workers:
             return False
-        richest = max(self._runs, key=_waiting)
+        richest = max(self._with_rest(), key=_waiting, default=None)
+        if richest is None:
+            return False
         most = _waiting(richest)
         indexes = richest.withdraw(most) if most else []
         if not indexes:
@@ -233,14 +276,7 @@ class RunKeeper(AllocatorRecord):
         return True
 
 
-def _can_be_recalled(run: Run) -> bool:
-    """Whether children wait in it for a worker: those of a loop and those that are called don't."""
-    return run.batch.group is not None and not run.batch.action.is_async
-
-
 def _waiting(run: Run) -> int:
     """How many of the children that wait in the run another worker should have."""
-    if not _can_be_recalled(run):
-        return 0
     begun = run.thread_id is not None  # else its worker is about to start the first
     return (len(run.pending) + begun) // 2

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import attrs
+
 from actors.batch import Batch
 from actors.canceller import Canceller
 from actors.emission import Emission, snapshot
@@ -23,6 +25,7 @@ from actors.messages import (
     SubmitOne,
 )
 from actors.protocol_actor import tell
+from actors.ready import goes_ahead
 from actors.waits import GroupNode
 from orchestrator.errors import DuplicateExecutionError, RuntimeClosedError
 from orchestrator.expansion import TemplateChildren
@@ -55,7 +58,9 @@ class Submitter(Canceller):
                 tell(message.emission.parent, ChildEnded(child.id, settled=True))
             return
         scope = message.scope is not None
-        at_once = scope or self._admission.may_start(message.action)
+        at_once = scope or (
+            self._admission.front() is None and self._admission.may_start(message.action)
+        )
         live = self._incarnate(
             message.emission, child, message.action, None, message.reply, message.scope,
             message.settled, admitted=at_once,
@@ -84,10 +89,21 @@ class Submitter(Canceller):
                 self._begin_call_wait(caller, wait)
             now = self._environment.clock.now()
             priority = emission.priority if child.priority is None else child.priority
-            batch = Batch(
-                emission, (child,), action, priority, now, None, wait, leaves=self._leaves_at_all
-            )
-            if batch.leaves and self._admission.may_start(action):
+            front = self._admission.front()
+            if (
+                self._leaves_at_all is not False
+                and action.is_plain
+                and child.timeout is None
+                and self._admission.may_start(action)
+                and (
+                    front is None
+                    or goes_ahead(front, priority, emission.depth, emission.process.id)
+                )
+            ):
+                batch = Batch(
+                    emission, (child,), action, priority, now, None, wait, message.variables,
+                    leaves=True,
+                )  # fmt: skip
                 self._emitted += 1
                 self._counts[Phase.PENDING] += 1
                 if self._environment.publisher.active:
@@ -96,6 +112,7 @@ class Submitter(Canceller):
                 self._admission.turns.served(emission.process.id)
                 return
             tell(emission.parent, CallOut(child.id))
+            emission = attrs.evolve(emission, variables=message.variables)
             reply: Any = wait  # it takes the answer as a future would
             self._queue(self._incarnate(emission, child, action, None, reply), new_root=False)
             self._note_blocked(wait, child.id)

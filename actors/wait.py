@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from pykka import ActorDeadError
 
@@ -14,10 +13,19 @@ if TYPE_CHECKING:
     from actors.attempt import Attempt
     from actors.fan_in import Completed
     from actors.loans import Ledger
+    from actors.run import LeafAttempt
     from orchestrator.errors import DeadlockError
     from orchestrator.values import Execution
 
-__all__ = ["CallWait", "Wait"]
+__all__ = ["CallWait", "Nap", "Wait"]
+
+
+class Waker(Protocol):
+    """How a thread or task that waits is woken."""
+
+    def unpark(self) -> None:
+        """Let it look; it may be woken more often than there is anything new."""
+        ...
 
 
 class Wait:
@@ -35,20 +43,20 @@ class Wait:
         "main",
         "refused",
         "returning",
-        "wake",
+        "waker",
         "worker_only",
     )
 
     def __init__(
         self,
         attempt: Attempt,
-        wake: Callable[[], object],
+        waker: Waker,
         *,
         main: bool,
         worker_only: bool = False,
     ) -> None:
         self.attempt = attempt
-        self.wake = wake
+        self.waker = waker
         self.main = main  # the attempt's own thread or task: its slots are free meanwhile
         self.worker_only = worker_only  # the user's own wait keeps the action slot
         self.granted = False
@@ -60,12 +68,27 @@ class Wait:
     def grant(self) -> None:
         """The waiter has its slots back."""
         self.granted = True
-        self.wake()
+        self.waker.unpark()
 
     def refuse(self, error: DeadlockError) -> None:
         """The wait could never end."""
         self.refused = error
-        self.wake()
+        self.waker.unpark()
+
+
+class Nap(Wait):
+    """The sleep of a leaf's own code, which stays a leaf: nothing hangs on who sleeps.
+
+    Where it becomes an actor meanwhile, this is a wait like any other from then on.
+    """
+
+    __slots__ = ("adopted",)
+
+    attempt: LeafAttempt
+
+    def __init__(self, attempt: LeafAttempt, waker: Waker) -> None:
+        super().__init__(attempt, waker, main=True)
+        self.adopted = False  # the allocator's own: it is the wait of an actor
 
 
 class CallWait(Wait):
@@ -77,9 +100,9 @@ class CallWait(Wait):
 
     __slots__ = ("can_expire", "ended", "error", "ledger")
 
-    def __init__(self, attempt: Attempt, wake: Callable[[], object], *, can_expire: bool) -> None:
+    def __init__(self, attempt: Attempt, waker: Waker, *, can_expire: bool) -> None:
         self.attempt = attempt  # and not by super's: there is one for every call
-        self.wake = wake
+        self.waker = waker
         self.main = True
         self.worker_only = self.begun = self.granted = self.is_over = False
         self.refused = None
@@ -104,7 +127,7 @@ class CallWait(Wait):
         self.ended = (end[1],)
         if self.ledger is not None:
             self.ledger.completed += 1
-            self.wake()
+            self.waker.unpark()
 
     def tell(self) -> None:
         """Nothing: the caller is woken by its grant."""
@@ -114,7 +137,7 @@ class CallWait(Wait):
     def set(self, ended: Execution) -> None:
         """The child has ended, whichever way."""
         self.ended = ended
-        self.wake()
+        self.waker.unpark()
 
     def set_exception(self, exc_info: Any) -> None:
         """Nobody was there to start the child, or failed to."""
@@ -126,4 +149,4 @@ class CallWait(Wait):
     def set_error(self, error: BaseException) -> None:
         """The child was refused."""
         self.error = error
-        self.wake()
+        self.waker.unpark()

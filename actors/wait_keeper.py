@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 from actors.admission import Returning
 from actors.live import Live, OpenGroup, Phase
-from actors.messages import WaitBegan, WaitEnded, WaitHurried
+from actors.messages import NapBegan, WaitBegan, WaitEnded, WaitHurried
 from actors.run_keeper import RunKeeper
-from actors.wait import CallWait, Wait
+from actors.wait import CallWait, Nap, Wait
 from actors.waits import Target
 from orchestrator.errors import DeadlockError
 from orchestrator.protocols import Subject
@@ -32,6 +32,25 @@ class WaitKeeper(RunKeeper):
             self._admission.free(live, worker_only=wait.worker_only)
             if live.phase is Phase.RUNNING:
                 self._count(live, Phase.WAITING)
+
+    def _on_nap_began(self, message: NapBegan) -> None:
+        """The worker is free, and what was handed out behind the sleeper is for others."""
+        nap = message.nap
+        if nap.adopted or nap.is_over:
+            return
+        run = nap.attempt.run
+        if run.nap is None and run.batch.group is not None:
+            del run.batch.group.runs[run]
+            run.batch.group.alone[nap.attempt.index] = run
+        run.nap = nap
+        self._learn(run.batch, 1)
+        self._give_back(run.batch, run.withdraw())
+        self._admission.free(run.slots)
+
+    def _end_nap(self, nap: Nap) -> None:
+        """A leaf has slept, and needs its worker if it had one."""
+        del self._environment.asleep[nap.attempt]
+        self._comes_back(Returning(nap.attempt.run.slots, nap), nap)
 
     def _would_deadlock(self, live: Live, message: WaitBegan) -> bool:
         """Enter the wait into the graph; refuse it where it could never end."""
@@ -118,6 +137,9 @@ class WaitKeeper(RunKeeper):
         if not wait.begun:  # its child has just become an actor, and the message is on its way
             wait.grant()
             return
+        if isinstance(wait, Nap) and not wait.adopted:
+            self._end_nap(wait)
+            return
         live = self._live.get(wait.attempt.execution_id)
         if live is None:
             wait.grant()
@@ -129,13 +151,20 @@ class WaitKeeper(RunKeeper):
         self._graph.unblock(live.execution_id)
         if live.phase is Phase.WAITING:
             self._count(live, Phase.RUNNING)
-        wait.returning = Returning(live, wait)
+        if not (live.needs_worker or live.needs_slot):
+            wait.grant()
+            return
         if live.phase is Phase.CANCELLING:
             self._admission.take(live)  # its code only unwinds
             wait.grant()
-        elif self._admission.comes_back(wait.returning):
+        else:
+            self._comes_back(Returning(live, wait), wait)
+
+    def _comes_back(self, returning: Returning, wait: Wait) -> None:
+        if self._admission.comes_back(returning):
             wait.grant()
         else:
+            wait.returning = returning
             self._recall_all()
 
     def _on_wait_hurried(self, message: WaitHurried) -> None:

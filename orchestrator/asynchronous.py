@@ -10,7 +10,8 @@ from typing import Any, Self
 from orchestrator.adapting import wait_for_async
 from orchestrator.blocking import _itself, _pause, core_of
 from orchestrator.checks import checked_timeout
-from orchestrator.core import Children, Core, checked_items, is_async_iterable
+from orchestrator.context import current
+from orchestrator.core import Children, Core, checked_items, is_async_iterable, output_of
 from orchestrator.errors import AwaitTimeoutError
 from orchestrator.protocols import Future, Runtime, Subject
 from orchestrator.values import Execution, GroupPolicy, Task
@@ -93,16 +94,19 @@ class AsyncOrchestrator:
 
     async def call(self, child: Execution, timeout: float | None = None) -> Any:
         """As `Orchestrator.call`."""
-        seconds = checked_timeout(timeout)
+        seconds = None if timeout is None else checked_timeout(timeout)
         core = self._core
-        core.check_child(child)
-        with core.speaking():
-            try:
-                ended = await core.runtime.call_async(child, seconds)
-            except BaseException as error:
-                core.give_up(child, error)
-                raise
-        return core.called(ended)
+        if child.__class__ is not Execution:
+            core.check_child(child)
+        if core.bound is not None and current.get() is None:  # else it has nothing to do
+            with core.speaking():
+                return await self.call(child, seconds)
+        try:
+            ended = await core.runtime.call_async(child, seconds)
+        except BaseException as error:
+            core.give_up(child, error)
+            raise
+        return ended[0] if isinstance(ended, tuple) else output_of(ended)
 
     def as_completed(self, group_id: str, timeout: float | None = None) -> AsyncIterator[Execution]:
         """As `Orchestrator.as_completed`, for ``async for``."""

@@ -8,8 +8,13 @@ from contextlib import AbstractContextManager
 from typing import Any, Self
 
 from orchestrator.checks import checked_timeout, instance
-from orchestrator.context import ORCHESTRATOR_CONTEXT_KEY, ExecutionContext, peek_context
-from orchestrator.core import Children, Core, checked_items
+from orchestrator.context import (
+    ORCHESTRATOR_CONTEXT_KEY,
+    ExecutionContext,
+    current,
+    peek_context,
+)
+from orchestrator.core import Children, Core, checked_items, output_of
 from orchestrator.errors import AwaitTimeoutError, BlockingCallError
 from orchestrator.protocols import Runtime, Subject
 from orchestrator.values import Execution, GroupPolicy, Task
@@ -180,17 +185,21 @@ class Orchestrator:
             Cancelled: the calling execution has been cancelled.
             Exception: whatever the child raised, with its original traceback.
         """
-        refuse_on_loop("Orchestrator.call", "AsyncOrchestrator.call")
-        seconds = checked_timeout(timeout)
+        if _get_running_loop() is not None:
+            refuse_on_loop("Orchestrator.call", "AsyncOrchestrator.call")
+        seconds = None if timeout is None else checked_timeout(timeout)
         core = self._core
-        core.check_child(child)
-        with core.speaking():
-            try:
-                ended = core.runtime.call(child, seconds)
-            except BaseException as error:
-                core.give_up(child, error)
-                raise
-        return core.called(ended)
+        if child.__class__ is not Execution:
+            core.check_child(child)
+        if core.bound is not None and current.get() is None:  # else it has nothing to do
+            with core.speaking():
+                return self.call(child, seconds)
+        try:
+            ended = core.runtime.call(child, seconds)
+        except BaseException as error:
+            core.give_up(child, error)
+            raise
+        return ended[0] if isinstance(ended, tuple) else output_of(ended)
 
     def as_completed(self, group_id: str, timeout: float | None = None) -> Iterator[Execution]:
         """Yield the group's children as they end, in the order of ending, cancelled ones too.
@@ -312,6 +321,4 @@ def core_of(context: Mapping[str, Any] | None) -> Core | None:
     core = getattr(found, "_core", None)
     if not isinstance(core, Core):
         return None
-    if isinstance(context, ExecutionContext):
-        return Core(core.runtime, context)
-    return core
+    return core.bound_to(context) if isinstance(context, ExecutionContext) else core

@@ -17,10 +17,16 @@ from collections.abc import (
     Sequence,
 )
 from contextlib import AbstractContextManager
-from typing import Any
+from typing import Any, Self
 
 from orchestrator.adapting import adapt
-from orchestrator.context import ExecutionContext, current_context, peek_context, use_context
+from orchestrator.context import (
+    ExecutionContext,
+    current,
+    current_context,
+    peek_context,
+    use_context,
+)
 from orchestrator.errors import (
     AwaitTimeoutError,
     DuplicateExecutionError,
@@ -29,7 +35,7 @@ from orchestrator.errors import (
     OrchestratorError,
 )
 from orchestrator.expansion import Expansion, TemplateChildren
-from orchestrator.protocols import Future, Runtime
+from orchestrator.protocols import FullRuntime, Future, Runtime
 from orchestrator.tasks import with_tasks
 from orchestrator.texts import excerpt
 from orchestrator.values import (
@@ -79,7 +85,19 @@ class Core:
 
     def __init__(self, runtime: Runtime | None, bound: ExecutionContext | None = None) -> None:
         self.runtime = adapt(runtime)
-        self._bound = bound
+        self.bound = bound
+
+    @classmethod
+    def over(cls, runtime: FullRuntime, bound: ExecutionContext) -> Self:
+        """The same over a runtime that is known to offer everything; each wait may need one."""
+        core = cls.__new__(cls)
+        core.runtime = runtime
+        core.bound = bound
+        return core
+
+    def bound_to(self, context: ExecutionContext) -> Core:
+        """This one, or its like, for the execution of *context*."""
+        return self if self.bound is context else Core.over(self.runtime, context)
 
     def context(self) -> ExecutionContext:
         """The speaking execution's context; `MissingExecutionError` outside one."""
@@ -89,13 +107,13 @@ class Core:
     def peek(self) -> ExecutionContext | None:
         """The same, ``None`` outside an execution."""
         context = peek_context()
-        return self._bound if context is None else context
+        return self.bound if context is None else context
 
     def speaking(self) -> AbstractContextManager[object]:
         """Make the context of a bound orchestrator current, for threads that have none."""
-        if self._bound is None or peek_context() is not None:
+        if self.bound is None or current.get() is not None:
             return _NOTHING
-        return use_context(self._bound)
+        return use_context(self.bound)
 
     # Emit
 
@@ -175,10 +193,6 @@ class Core:
         if isinstance(error, OrchestratorError):
             raise copy.copy(error)
         raise error
-
-    def called(self, ended: Execution | tuple[Any]) -> Any:
-        """A called child's output, or its own exception with its original traceback."""
-        return ended[0] if isinstance(ended, tuple) else output_of(ended)
 
     def give_up(self, child: Execution, error: BaseException) -> None:
         """The caller leaves a call: cancel the child, nobody else could get its answer."""

@@ -32,6 +32,17 @@ class Action:
     rate_limit: Rate | None = None
     retry: Retry | None = None
     timeout: float | None = None  # seconds, each attempt
+    is_plain: bool = field(init=False, repr=False)
+
+    @is_plain.default
+    def _asks_for_a_worker_alone(self) -> bool:
+        """Of its executions, unless they have a timeout of their own."""
+        return (
+            self.timeout is None
+            and self.max_concurrency is None
+            and self.rate_limit is None
+            and self.runs_in == "thread"
+        )
 
     __repr__ = fields_repr
 

@@ -266,7 +266,10 @@ class Execution(_Hidden):
             message = "action must be a name such as 'service:method'; got ''"
             raise ValueError(message)
         if not fields and cls is Execution:  # as mostly; see benchmarks/fan_out.py
-            return build_pending(action, input, new_id(), *_AD_HOC)  # type: ignore[return-value]
+            execution: Any = _Draft(action, input, new_id(), *_AD_HOC)
+            execution._unclaimed = True  # noqa: SLF001 - as in `build_pending`
+            execution.__class__ = cls
+            return execution  # type: ignore[no-any-return]
         checked_timeout(fields.get("timeout"))
         _is_retry(None, None, fields.get("retry"))
         for name in fields.keys() & {"data", "meta"}:

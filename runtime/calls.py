@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
-import functools
 from typing import Any
 
 from actors.attempt import Attempt
-from actors.batch import Batch, is_plain
+from actors.batch import Batch
 from actors.below import emission_below
-from actors.emission import cancelled_snapshot, snapshot
+from actors.emission import Emission, cancelled_snapshot, snapshot
 from actors.environment import Environment
 from actors.loans import Ledger
 from actors.messages import Lending, SubmitCall, WaitEnded, WaitHurried
@@ -39,20 +38,24 @@ class Calls:
         self, attempt: Attempt, child: Execution, action: Action, timeout: float | None
     ) -> Execution | tuple[Any]:
         """Run *child* and block this thread, which is the attempt's own, until it has ended."""
-        attempt.check()
-        attempt.become_actor()
+        _check_in(attempt)
         now = self._environment.clock.now
         deadline = None if timeout is None else now() + timeout
         parker = new_parker()
-        wait = CallWait(attempt, parker.unpark, can_expire=timeout is not None)
+        wait = CallWait(attempt, parker, can_expire=timeout is not None)
         run = self._lend(wait, child, action)
         try:
-            attempt.watch(wait, parker.unpark)
+            attempt.watch(wait)
             if run is None:
                 self._submit(wait, child, action)
             else:
                 self._environment.place.start_run(run)
-            while not (wait.answered or wait.refused) and attempt.interruption is None:
+            while (
+                wait.ended is None
+                and wait.error is None
+                and wait.refused is None
+                and attempt.interruption is None
+            ):
                 left = None if deadline is None else deadline - now()
                 if left is not None and left <= 0:
                     break
@@ -70,9 +73,11 @@ class Calls:
         """The run of a child in its caller's place; ``None`` where the allocator has a say."""
         environment, attempt = self._environment, wait.attempt
         loans = environment.loans
-        if not loans.calm or action.is_async is not attempt.is_async or not attempt.may_lend:
+        if action.is_async is not attempt.is_async or not attempt.may_lend:
             return None
-        if not is_plain(action) or child.timeout is not None:
+        if not loans.lets_ahead(*attempt.origin, child):
+            return None
+        if not action.is_plain or child.timeout is not None:
             return None
         if loans.is_running(child.id):
             raise DuplicateExecutionError(child.id, "has the id of one that is running")
@@ -83,9 +88,7 @@ class Calls:
             ledger = attempt.ledger = Ledger()
             send(environment.allocator, Lending(attempt.execution_id, ledger))
         variables = contextvars.copy_context()
-        emission = ledger.emission
-        if emission is None or emission.process is not attempt.context.process:
-            emission = ledger.emission = emission_below(attempt, *attempt.origin, variables)
+        emission = _below(attempt)
         priority = emission.priority if child.priority is None else child.priority
         now = environment.clock.now()
         batch = Batch(emission, (child,), action, priority, now, None, wait, variables, leaves=True)
@@ -116,23 +119,26 @@ class Calls:
         return run.fates.get(0) in (None, LEAF)
 
     def _submit(self, wait: CallWait, child: Execution, action: Action) -> None:
-        variables = contextvars.copy_context()
-        emission = emission_below(wait.attempt, *wait.attempt.origin, variables)
-        request(self._environment.allocator, SubmitCall(emission, child, action, wait))
+        emission, variables = _below(wait.attempt), contextvars.copy_context()
+        request(self._environment.allocator, SubmitCall(emission, variables, child, action, wait))
+
+    def _abandon(self, wait: CallWait, run: Run | None) -> None:
+        """The caller's coroutine is closed where it waits."""
+        if run is None or not self._take_back(run):
+            send(self._environment.allocator, WaitEnded(wait))
+            send(self._environment.allocator, WaitHurried(wait, unwinding=True))
 
     async def call_async(
         self, attempt: Attempt, child: Execution, action: Action, timeout: float | None
     ) -> Execution | tuple[Any]:
         """Run *child* and wait in this task, which is the attempt's own, until it has ended."""
-        attempt.check()
-        attempt.become_actor()
+        _check_in(attempt)
         loop = asyncio.get_running_loop()
         waiter = LoopWaiter(loop)
-        wake = functools.partial(waiter.wake, None)
-        wait = CallWait(attempt, wake, can_expire=timeout is not None)
+        wait = CallWait(attempt, waiter, can_expire=timeout is not None)
         run = self._lend(wait, child, action)
-        timer = wake_later(loop, timeout, wake)
-        attempt.watch(wait, wake)
+        timer = None if timeout is None else wake_later(loop, timeout, waiter.unpark)
+        attempt.watch(wait)
         if run is None:
             self._submit(wait, child, action)
         else:
@@ -145,9 +151,7 @@ class Calls:
                 await self._waits.come_back_async(wait, loop)
             raise
         except BaseException:  # the coroutine is closed where it stands: it may not wait
-            if run is None or not self._take_back(run):
-                send(self._environment.allocator, WaitEnded(wait))
-                send(self._environment.allocator, WaitHurried(wait, unwinding=True))
+            self._abandon(wait, run)
             raise
         else:
             if run is None or not self._take_back(run):
@@ -159,9 +163,29 @@ class Calls:
         return _answer_of(wait, child, timeout)
 
 
+def _below(attempt: Attempt) -> Emission:
+    """What the attempt's calls have in common: all but their variables."""
+    emission = attempt.below
+    if emission is None or emission.process is not attempt.context.process:
+        emission = attempt.below = emission_below(attempt, *attempt.origin, _NO_VARIABLES)
+    return emission
+
+
+_NO_VARIABLES = contextvars.Context()  # so that an attempt and its context don't hold each other
+
+
+def _check_in(attempt: Attempt) -> None:
+    """Raise what a wait of an interrupted attempt raises; see that the other has an actor."""
+    if attempt.interruption is not None:
+        attempt.check()
+    if attempt.is_leaf:
+        attempt.become_actor()
+
+
 def _answer_of(wait: CallWait, child: Execution, timeout: float | None) -> Execution | tuple[Any]:
     """What a call's wait came to; raises what else ended it."""
-    wait.attempt.check()
+    if wait.attempt.interruption is not None:
+        wait.attempt.check()
     if wait.refused is not None:
         raise wait.refused
     if wait.error is not None:

@@ -68,15 +68,11 @@ class Loops:
         self._is_plain = type(loop).create_task is asyncio.BaseEventLoop.create_task
         self._loop = loop
 
-    def start(self, attempt: Attempt) -> None:
-        """Run the attempt's code as a task, in a copy of its variables."""
-        self._start(attempt)
+    def start(self, start: Attempt | Run) -> None:
+        """Run the attempt's code, or that of each child of a run, as a task.
 
-    def start_run(self, run: Run) -> None:
-        """Run the code of each child of *run* as a task, in a copy of their variables."""
-        self._start(run)
-
-    def _start(self, start: Attempt | Run) -> None:
+        Each runs in a copy of its variables.
+        """
         loop = self._loop
         if loop is None:
             self._starts.append(start)

@@ -12,6 +12,8 @@ from runtime.processes import ProcessHost
 
 __all__ = ["Machinery", "of_threads"]
 
+_LINGER = 1.0  # seconds that a thread which is one too many waits for work
+
 
 @frozen(eq=False)
 class Machinery:
@@ -36,7 +38,9 @@ def of_threads(name: str, workers: int) -> Machinery:
         RuntimeError: no thread can be started.
     """
     clock = Clock(name=f"{name}-clock")
-    dispatcher = Dispatcher(None, name=f"{name}-worker", clock=clock, keep_idle=workers + 1)
+    dispatcher = Dispatcher(
+        None, name=f"{name}-worker", clock=clock, keep_idle=workers + 1, linger=_LINGER
+    )
     relay = Relay(f"{name}-relay")
     turns = CallingThreadDispatcher(dispatcher)
     system = ActorSystem(clock=clock, dispatcher=turns, name=name, relay=relay.call)

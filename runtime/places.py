@@ -83,8 +83,9 @@ class Places:
     def start_run(self, run: Run) -> None:
         """Run the code of its children soon, one after another or as tasks. Never blocks."""
         if run.batch.action.is_async:
-            self._leaves.add(run)
-            self._loops.start_run(run)
+            if run.ledger is None:
+                self._leaves.add(run)
+            self._loops.start(run)
         else:
             self._dispatcher.execute(functools.partial(self._leaves.work_off, run))
 

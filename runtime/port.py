@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
 
@@ -49,6 +49,7 @@ from orchestrator.values import Execution, GroupPolicy, GroupResult, Process
 from runtime.calls import Calls
 from runtime.closing import closed_error
 from runtime.feeding import Feeders
+from runtime.naps import Naps
 from runtime.preparing import Preparing
 from runtime.waits import Waits, current_attempt
 
@@ -68,6 +69,7 @@ class RuntimePort:
         self._preparing = preparing
         self._waits = Waits(environment)
         self._calls = Calls(environment, self._waits)
+        self._naps = Naps(environment, self._waits)
         self._feeders = Feeders(environment, preparing.child)
         self._groups: dict[str, GroupEntry] = {}  # written by the allocator alone
         self._closed = False
@@ -319,7 +321,8 @@ class RuntimePort:
 
     def call(self, child: Execution, timeout: float | None) -> Execution | tuple[Any]:
         """Run one child outside any group and block for it."""
-        self.check()
+        if self._closed or self._forked:
+            self.check()
         attempt = current_attempt(self._environment)
         if attempt is None or not attempt.on_own_thread() or timeout == 0:
             future = self.schedule_execution(child)
@@ -327,16 +330,18 @@ class RuntimePort:
         ready, action = self._preparing.one(child)
         return self._calls.call(attempt, ready, action, timeout)
 
-    async def call_async(self, child: Execution, timeout: float | None) -> Execution | tuple[Any]:
+    def call_async(
+        self, child: Execution, timeout: float | None
+    ) -> Coroutine[Any, Any, Execution | tuple[Any]]:
         """The same in a task."""
-        self.check()
+        if self._closed or self._forked:
+            self.check()
         attempt = current_attempt(self._environment)
         if attempt is None or not attempt.in_own_task() or timeout == 0:
             future = self.schedule_execution(child)
-            subject = Subject("execution", child.id)
-            return await self.wait_async(future, timeout, subject)  # type: ignore[no-any-return]
+            return self.wait_async(future, timeout, Subject("execution", child.id))
         ready, action = self._preparing.one(child)
-        return await self._calls.call_async(attempt, ready, action, timeout)
+        return self._calls.call_async(attempt, ready, action, timeout)
 
     def _withdraw(self, future: Future[Execution], error: Exception) -> Future[Execution]:
         """Take back an `await_resume`; the execution's actor settles whether it came in time."""
@@ -354,12 +359,12 @@ class RuntimePort:
     def sleep(self, seconds: float) -> None:
         """Block this thread for *seconds*; a cancel ends it."""
         self._check_fork()
-        self._waits.sleep(seconds)
+        self._naps.sleep(seconds)
 
     async def sleep_async(self, seconds: float) -> None:
         """The same in a task."""
         self._check_fork()
-        await self._waits.sleep_async(seconds)
+        await self._naps.sleep_async(seconds)
 
     def blocking(self) -> AbstractContextManager[None]:
         """Free this thread's worker within the block."""

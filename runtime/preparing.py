@@ -77,7 +77,9 @@ class Preparing:
     def one(self, given: Execution) -> tuple[Execution, Action]:
         """The same for a single child."""
         child = given if given.action else self._of_task(given)
-        return child, self.child(child)
+        action = self._actions.get(child.action)
+        self._check(child, action)
+        return child, action
 
     def child(self, child: Execution) -> Action:
         """The action of one child that was drawn from a source."""
@@ -113,9 +115,8 @@ class Preparing:
     def _check(self, child: Execution, action: Action) -> None:
         if child.state is not ExecutionState.PENDING:
             return  # a snapshot has no claim, and is refused for that
-        for name in (child.id, child.task_id, child.process_id):
-            if name.__class__ is not str:
-                _check_name(name)
+        if not child.id.__class__ is child.task_id.__class__ is child.process_id.__class__ is str:
+            _check_names(child)
         if child.priority is not None and not isinstance(child.priority, int):
             message = f"priority must be an integer or None, not {excerpt(child.priority)}"
             raise TypeError(message)
@@ -150,10 +151,11 @@ class Preparing:
         )
 
 
-def _check_name(name: object) -> None:
-    if not isinstance(name, str):
-        message = f"the ids of an execution must be strings, not {excerpt(name)}"
-        raise TypeError(message)
+def _check_names(child: Execution) -> None:
+    for name in (child.id, child.task_id, child.process_id):
+        if not isinstance(name, str):
+            message = f"the ids of an execution must be strings, not {excerpt(name)}"
+            raise TypeError(message)
 
 
 def _check_picklable(given: Any, action: Action) -> None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import contextvars
-import functools
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from typing import Any, TypeVar
@@ -22,7 +21,7 @@ from actors.system.parking import Parker, new_parker
 from actors.system.waiting import LoopWaiter
 from actors.wait import Wait
 from orchestrator.adapting import wait_for
-from orchestrator.context import peek_context
+from orchestrator.context import current, peek_context
 from orchestrator.errors import AwaitTimeoutError
 from orchestrator.protocols import Subject
 
@@ -33,10 +32,10 @@ T = TypeVar("T")
 
 def current_attempt(environment: Environment) -> Attempt | None:
     """The attempt of *environment*'s runtime whose context is current."""
-    context = peek_context()
-    if context is None:
-        return None
-    scope = context.scope
+    scope = current.get()
+    if not isinstance(scope, Attempt):
+        context = peek_context()
+        scope = None if context is None else context.scope
     if isinstance(scope, Attempt) and scope.environment is environment:
         return scope
     return None
@@ -59,22 +58,12 @@ class Waits:
         if not future.done():
             if timeout == 0:
                 raise AwaitTimeoutError(str(subject), 0.0)
-            self._pause(attempt, future, timeout, subject)
+            self.pause(attempt, future, timeout, subject)
             if not future.done():
                 raise AwaitTimeoutError(str(subject), timeout or 0.0)
         return future.get()
 
-    def sleep(self, seconds: float) -> None:
-        """Block this thread for *seconds*."""
-        attempt = current_attempt(self._environment)
-        if attempt is None:
-            new_parker().park(seconds)
-            return
-        attempt.check()
-        if seconds > 0:
-            self._pause(attempt, None, seconds, None)
-
-    def _pause(
+    def pause(
         self, attempt: Attempt, future: Any, timeout: float | None, subject: Subject | None
     ) -> None:
         """Return when *future* is done or *timeout* has passed; raise what else ended it."""
@@ -82,13 +71,13 @@ class Waits:
         now = self._environment.clock.now
         deadline = None if timeout is None else now() + timeout
         parker = new_parker()
-        wait = Wait(attempt, parker.unpark, main=attempt.on_own_thread())
+        wait = Wait(attempt, parker, main=attempt.on_own_thread())
 
         def wake(_future: object) -> None:
             parker.unpark()
 
         try:
-            attempt.watch(wait, parker.unpark)
+            attempt.watch(wait)
             if future is not None:
                 future.add_done_callback(wake)
             send(self._environment.allocator, WaitBegan(wait, subject, timeout is not None))
@@ -140,8 +129,8 @@ class Waits:
     def _blocking(self, attempt: Attempt) -> Iterator[None]:
         attempt.become_actor()
         parker = new_parker()
-        wait = Wait(attempt, parker.unpark, main=True, worker_only=True)
-        attempt.watch(wait, parker.unpark)
+        wait = Wait(attempt, parker, main=True, worker_only=True)
+        attempt.watch(wait)
         send(self._environment.allocator, WaitBegan(wait, None, can_expire=True))
         try:
             yield
@@ -160,33 +149,21 @@ class Waits:
         if not future.done():
             if timeout == 0:
                 raise AwaitTimeoutError(str(subject), 0.0)
-            await self._pause_async(attempt, future, timeout, subject)
+            await self.pause_async(attempt, future, timeout, subject)
             if not future.done():
                 raise AwaitTimeoutError(str(subject), timeout or 0.0)
         return future.get()
 
-    async def sleep_async(self, seconds: float) -> None:
-        """Wait *seconds* in this task."""
-        attempt = current_attempt(self._environment)
-        if attempt is None:
-            await asyncio.sleep(seconds)
-            return
-        attempt.check()
-        if seconds > 0:
-            await self._pause_async(attempt, None, seconds, None)
-        else:
-            await asyncio.sleep(0)
-
-    async def _pause_async(
+    async def pause_async(
         self, attempt: Attempt, future: Any, timeout: float | None, subject: Subject | None
     ) -> None:
+        """The same in a task."""
         attempt.become_actor()
         loop = asyncio.get_running_loop()
         waiter = LoopWaiter(loop)
-        wake = functools.partial(waiter.wake, None)
-        wait = Wait(attempt, wake, main=attempt.in_own_task())
-        timer = wake_later(loop, timeout, wake)
-        attempt.watch(wait, wake)
+        wait = Wait(attempt, waiter, main=attempt.in_own_task())
+        timer = wake_later(loop, timeout, waiter.unpark)
+        attempt.watch(wait)
         if future is not None:
             future.add_done_callback(waiter.wake)
         send(self._environment.allocator, WaitBegan(wait, subject, timeout is not None))
@@ -223,7 +200,7 @@ class Waits:
             send(allocator, WaitEnded(wait))
             return
         back = LoopWaiter(loop)
-        wait.wake = functools.partial(back.wake, None)
+        wait.waker = back
         send(allocator, WaitEnded(wait))
         try:
             while not wait.granted and wait.attempt.interruption is None:
@@ -238,7 +215,7 @@ async def _wait_outside(future: Any, timeout: float | None, subject: Subject) ->
     if not future.done():
         loop = asyncio.get_running_loop()
         waiter = LoopWaiter(loop)
-        timer = wake_later(loop, timeout, functools.partial(waiter.wake, None))
+        timer = wake_later(loop, timeout, waiter.unpark)
         future.add_done_callback(waiter.wake)
         try:
             await waiter.future

@@ -46,6 +46,7 @@ class Dispatcher:
         *,
         name: str = "dispatcher",
         keep_idle: int = 8,
+        linger: float = 0.0,
         clock: Clock | None = None,
     ) -> None:
         """Make a dispatcher; it starts no thread yet.
@@ -54,7 +55,8 @@ class Dispatcher:
             workers: How many jobs may run at a time, those inside ``blocking`` not counted.
                 ``None`` runs every job at once, on an idle thread or a new one.
             name: The threads are called ``{name}-{n}``.
-            keep_idle: How many threads may wait for work; further ones end.
+            keep_idle: How many threads may wait for work as long as there is none.
+            linger: Seconds that further ones wait before they end: a start is dear.
             clock: For trying again when no thread can be started. Without one, the dispatcher
                 has one of its own.
 
@@ -70,6 +72,7 @@ class Dispatcher:
         self.name = name
         self.workers = workers
         self.keep_idle = keep_idle
+        self.linger = linger
         self._queue: deque[Job] = deque()
         self._permits = None if workers is None else Permits(workers)
         self._idle: list[Worker] = []  # the last is the warmest
@@ -193,7 +196,7 @@ class Dispatcher:
 
         Every job that is added, and every permit that comes free, calls for one worker.
         """
-        if not self._queue or not self._take_permit():
+        if not self._queue or not (self._permits is None or self._permits.take()):
             return False
         try:
             worker = self._idle.pop()
@@ -270,12 +273,19 @@ class Dispatcher:
             if self._queue and self._take_permit():  # it came while we still had the permit
                 worker.has_permit = True
                 continue
-            if self._closed or len(self._idle) >= self.keep_idle:
+            spare = len(self._idle) >= self.keep_idle
+            if self._closed or (spare and not self.linger):
                 break
             self._idle.append(worker)
             if self._closed:
                 self._wake_idle()
-            worker.parker.park()
+            if not worker.parker.park(self.linger if spare else None):
+                try:
+                    self._idle.remove(worker)
+                except ValueError:  # it has just been given work
+                    worker.parker.park()
+                else:
+                    break
         _here.worker = None
         self._leave(threading.current_thread())
 
@@ -286,18 +296,22 @@ class Dispatcher:
             job = worker.kept
             if job is not None:
                 worker.kept = None
-            else:
+            elif queue:
                 try:
                     job = queue.popleft()
                 except IndexError:
                     break
+            else:
+                break
             self._run(job)
             del job  # or it would live until the next one comes
             if self._starved:
                 self._retry()
-        self._put_back(worker)
+        if worker.kept is not None:
+            self._put_back(worker)
         worker.has_permit = False
-        self._give_permit()
+        if permits is not None:
+            permits.give()
 
     def _put_back(self, worker: Worker) -> bool:
         """Let others have the job that was kept for this worker."""

@@ -143,9 +143,15 @@ class LoopWaiter:
         self.future: asyncio.Future[None] = loop.create_future()
 
     def wake(self, _resolved: object) -> None:
+        """`unpark`, as a future's callback."""
+        self.unpark()
+
+    def unpark(self) -> None:
         """Let the task go on; directly on its loop's own thread, else by way of the loop."""
         if _get_running_loop() is self._loop:
-            self._release()
+            future = self.future
+            if not future.done():  # as in `_release`; see benchmarks/calls.py
+                future.set_result(None)
             return
         try:
             self._loop.call_soon_threadsafe(self._release)

@@ -42,7 +42,8 @@ class WatchedLeaves(Leaves):
     def watch(self, run: Run) -> None:
         """See to a run that is about to start."""
         world, batch = self.world, run.batch
-        run.pending = _Pending(world, run.pending)
+        if run.ledger is None:  # else it is one child, of which nobody else knows
+            run.pending = _Pending(world, run.pending)
         run.owners = _Owners(world, run.owners)
         run.fates = _Fates(self, run)
         reports = batch.reports

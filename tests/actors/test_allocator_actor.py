@@ -37,6 +37,7 @@ from actors.messages import (
 )
 from actors.stats import Stats
 from actors.system import Future
+from actors.system.parking import Parker
 from actors.wait import Wait
 from orchestrator.errors import (
     DuplicateExecutionError,
@@ -258,7 +259,7 @@ class Beside:
                 self.hand(Decided(run.name))
             case "wait":
                 code: Any = Code(run.name)
-                run.wait = Wait(code, lambda: None, main=True)
+                run.wait = Wait(code, Parker(), main=True)
                 run.phase, run.holds, run.patient = "waiting", False, True
                 self.hand(WaitBegan(run.wait, None, can_expire=True))
             case "back":

@@ -12,6 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from actors.attempt import Attempt, Interruption
+from actors.system.parking import Parker
+from actors.wait import Wait
 from orchestrator import AsyncOrchestrator, Orchestrator
 from orchestrator.context import ORCHESTRATOR_CONTEXT_KEY, ExecutionContext
 from orchestrator.errors import Cancelled, MissingExecutionError
@@ -71,13 +73,24 @@ def test_of_the_worker_and_the_cancel_exactly_one_gets_the_start_token() -> None
         assert not attempt.take()
 
 
+class Noted:
+    """A waker that notes by number when it is used."""
+
+    def __init__(self, number: int, woken: list[int]) -> None:
+        self.number = number
+        self.woken = woken
+
+    def unpark(self) -> None:
+        self.woken.append(self.number)
+
+
 @given(st.lists(st.sampled_from(["cancel", "end", "watch", "unwatch"]), max_size=12))
 def test_every_wait_hears_of_an_interruption_or_sees_it_whenever_it_registers(
     steps: list[str],
 ) -> None:
     attempt = attempt_of()
     expected: Interruption | None = None
-    watching: dict[int, int] = {}
+    watching: dict[Wait, int] = {}
     woken: list[int] = []
     for number, step in enumerate(steps):
         before = list(woken)
@@ -85,21 +98,22 @@ def test_every_wait_hears_of_an_interruption_or_sees_it_whenever_it_registers(
             case "cancel":
                 attempt.cancel()
                 expected = expected or Interruption.CANCELLED  # over, it stays over
-                assert woken[len(before) :] == list(watching)
+                assert woken[len(before) :] == list(watching.values())
             case "end":
                 attempt.end()
                 expected = Interruption.OVER
-                assert woken[len(before) :] == list(watching)
+                assert woken[len(before) :] == list(watching.values())
             case "watch":
-                attempt.watch(number, lambda number=number: woken.append(number))
-                watching[number] = number
+                wait = Wait(attempt, Noted(number, woken), main=True)
+                attempt.watch(wait)
+                watching[wait] = number
                 # What came before is not told again: the wait looks after it has registered.
                 assert woken == before
             case _:
                 for key in list(watching)[:1]:
                     attempt.unwatch(key)
                     del watching[key]
-                attempt.unwatch("a stranger")
+                attempt.unwatch(Wait(attempt, Noted(number, woken), main=True))  # a stranger
         assert attempt.interruption is expected
         assert attempt.cancelled is (expected is Interruption.CANCELLED)
 
@@ -107,7 +121,7 @@ def test_every_wait_hears_of_an_interruption_or_sees_it_whenever_it_registers(
 def test_a_wait_that_registers_while_another_thread_interrupts_is_woken_or_sees_it() -> None:
     for _ in range(100):
         attempt = attempt_of()
-        woken = threading.Event()
+        waker = Parker()
         barrier = threading.Barrier(2)
 
         def interrupt(attempt: Attempt = attempt, barrier: threading.Barrier = barrier) -> None:
@@ -117,10 +131,10 @@ def test_a_wait_that_registers_while_another_thread_interrupts_is_woken_or_sees_
         thread = threading.Thread(target=interrupt)
         thread.start()
         barrier.wait()
-        attempt.watch("wait", woken.set)
+        attempt.watch(Wait(attempt, waker, main=True))
         seen = attempt.interruption
         thread.join()
-        assert seen is Interruption.CANCELLED or woken.is_set()
+        assert seen is Interruption.CANCELLED or waker.park(0)
 
 
 def test_waits_of_a_cancelled_blocking_action_raise_what_no_except_exception_swallows() -> None:
