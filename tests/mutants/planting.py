@@ -43,11 +43,11 @@ def plant(mutant: Mutant, root: Path) -> None:
         path.write_text(path.read_text().replace(edit.old, edit.new))
 
 
-def copy_of_project(target: Path) -> None:
+def copy_of_project(target: Path, root: Path = ROOT) -> None:
     """Copy what tests need; never the tree itself is changed."""
     target.mkdir(parents=True)
     for name in _COPIED:
-        source = ROOT / name
+        source = root / name
         if source.is_dir():
             shutil.copytree(source, target / name, ignore=shutil.ignore_patterns("__pycache__"))
         else:
