@@ -71,7 +71,8 @@ def _counted(name: str, function: Any) -> Any:
         try:
             return function(*args, **kwargs)
         except BaseException as error:
-            if name not in _errors:
+            # Hypothesis ends examples by exceptions of its own.
+            if name not in _errors and not type(error).__module__.startswith("hypothesis"):
                 frame = traceback.extract_tb(error.__traceback__)[-1]
                 text = str(error).strip().splitlines()[:1]
                 said = text[0] if text else frame.line

@@ -46,6 +46,7 @@ def groups(run: Run) -> None:
     check_answers(run)
     check_ends(run)
     check_decisions(run)
+    assert run.logged == [], "the library has failed on its own"
 
 
 @given(
