@@ -14,12 +14,18 @@ from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 
+from attrs import evolve
+
 from tests.mutants.catalogue import MUTANTS, Mutant
 from tests.mutants.judging import Verdict, fingerprint, judge_examples, judge_properties
 from tests.mutants.planting import ROOT, copy_of_project, places_of
 
 RESULTS = ROOT / ".cache" / "mutants"  # a file for each
 PAGE = ROOT / "docs" / "mutants.md"
+STAGES = {
+    judge_properties: ("passes_plain", "killer", "schedules", "how"),
+    judge_examples: ("passes_examples", "example"),
+}
 BEGIN, END = "<!-- table -->", "<!-- end of table -->"
 
 
@@ -29,6 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("names", nargs="*", help="of mutants; all of them by default")
     parser.add_argument("--fresh", action="store_true", help="judge these again")
     parser.add_argument("--no-examples", action="store_true", help="leave the example tests out")
+    parser.add_argument("--examples", action="store_true", help="run nothing but these")
     parser.add_argument("--jobs", type=int, default=2, help="how many at a time")
     parser.add_argument("--page", action="store_true", help="only write the page again")
     chosen = parser.parse_args(arguments)
@@ -53,7 +60,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
             root = Path(folder) / "project"
             copy_of_project(root)  # the tree may change while this runs
             _judge(
-                (each for each in mutants if verdicts[each.name].passes_plain is None),
+                (
+                    each
+                    for each in mutants
+                    if not chosen.examples and verdicts[each.name].passes_plain is None
+                ),
                 verdicts, root, chosen.jobs, judge_properties,
             )  # fmt: skip
             _judge(
@@ -93,7 +104,7 @@ def _judge(
         for done in as_completed(running):
             mutant = running[done]
             done.result()
-            _save(verdicts[mutant.name])
+            verdicts[mutant.name] = _save(verdicts[mutant.name], STAGES[judge])
             print(_line(mutant, verdicts[mutant.name]), verdicts[mutant.name].how, flush=True)
 
 
@@ -104,12 +115,18 @@ def _load(mutant: Mutant) -> Verdict:
     return known if known.mark == mark else known.anew(mark)
 
 
-def _save(verdict: Verdict) -> None:
+def _save(verdict: Verdict, found: Sequence[str]) -> Verdict:
+    """Write what was *found*; whoever judges it otherwise meanwhile has written the rest."""
     RESULTS.mkdir(parents=True, exist_ok=True)
     path = RESULTS / f"{verdict.name}.json"
-    partial = path.with_suffix(".part")
+    if path.exists():
+        known = Verdict(**json.loads(path.read_text()))
+        if known.mark == verdict.mark:
+            verdict = evolve(known, **{name: getattr(verdict, name) for name in found})
+    partial = path.with_suffix(f".{os.getpid()}.part")
     partial.write_text(json.dumps(verdict.as_dict(), indent=1) + "\n")
     partial.replace(path)
+    return verdict
 
 
 def _yes(answer: bool | None) -> str:

@@ -22,7 +22,7 @@ from tests.mutants.planting import copy_of_project, places_of, plant
 __all__ = ["Verdict", "fingerprint", "judge_examples", "judge_properties"]
 
 _FOLDER = "tests/simulation/invariants"
-_FILES = ("decisions", "limits", "lines", "trees", "everything")  # the most telling first
+_FILES = ("decisions", "limits", "merges", "lines", "trees", "everything")  # the most telling first
 _PROPERTIES = tuple(f"{_FOLDER}/test_{name}.py" for name in _FILES)
 _EXAMPLES = ("tests/conformance", "tests/orchestrator")
 _LIMIT = 1200.0  # seconds for one run of tests; what hangs was found

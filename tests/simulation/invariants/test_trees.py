@@ -16,13 +16,15 @@ from orchestrator import (
     Execution,
     ExecutionState,
     Orchestrator,
+    Retry,
 )
-from runtime.simulation import SimulatedRuntime
+from runtime.simulation import SimulatedRuntime, Simulation
 from runtime.simulation.planned import HOUR, planned, planned_actions
 from runtime.simulation.plans import FanOutPlan, Fault, FaultKind, Outcome, TaskPlan, Wait, size
 from runtime.simulation.records import Record
 from runtime.simulation.schedule import Schedule
 from runtime.simulation.strategies import delays, fan_outs, faults, outcomes, tasks
+from runtime.simulation.world import LAG
 from tests.simulation.checks import (
     check_attempts,
     check_clock,
@@ -343,18 +345,79 @@ def test_18_in_strict_time_it_stands_still_while_anybody_can_run(
     assert seen == [0.0] * len(seen)
 
 
-@given(fan_outs(tasks(retries=1), depth=2, width=3), faults(), st.integers(0, 2**32))
+@given(st.integers(1, 12), st.integers(1, 4), orders())
+def test_18_while_somebody_can_run_no_more_time_passes_than_a_schedule_may_let(
+    timers: int, spinners: int, schedule: Any
+) -> None:
+    seen: list[float] = []
+
+    def spin() -> None:
+        for _ in range(20):
+            time.sleep(0)
+            seen.append(time.monotonic())
+
+    with Simulation(schedule):
+        for number in range(timers):
+            threading.Thread(target=time.sleep, args=(float(number + 1),)).start()
+        threads = [threading.Thread(target=spin) for _ in range(spinners)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert max(seen) <= LAG
+
+
+def trace(run: Run) -> list[Any]:
+    """All that a replay repeats."""
+    return [
+        (step.kind, step.path, step.at, step.execution_id, step.who, step.told)
+        for step in run.record.steps
+    ]
+
+
+DISTURBED = fan_outs(tasks(LONG, retries=1, lingers=True), depth=2, width=3, retries=1)
+
+
+@given(DISTURBED, faults(), st.integers(0, 2**32))
 def test_19_the_same_schedule_gives_the_same_trace(
     plan: FanOutPlan, disturbances: tuple[Fault, ...], seed: int
 ) -> None:
     first, second = (
-        [
-            (step.kind, step.path, step.at, step.execution_id, step.who, step.told)
-            for step in play(plan, Schedule.seeded(seed), faults=disturbances).record.steps
-        ]
-        for _ in range(2)
+        trace(play(plan, Schedule.seeded(seed), faults=disturbances)) for _ in range(2)
     )
     assert first == second
+
+
+@given(DISTURBED, faults(), st.integers(0, 2**32))
+def test_19_a_token_replays_its_run_to_the_letter(
+    plan: FanOutPlan, disturbances: tuple[Fault, ...], seed: int
+) -> None:
+    schedule = Schedule.seeded(seed)
+    first = trace(play(plan, schedule, faults=disturbances))
+    again = Schedule.replay(schedule.token)
+    assert trace(play(plan, again, faults=disturbances)) == first
+    assert again.difference() is None
+
+
+@given(st.integers(1, 3), st.integers(0, 2**32))
+def test_19_the_jitter_of_retries_is_the_schedules_too(children: int, seed: int) -> None:
+    actions = ActionRegistry()
+
+    @actions.register("t:fails", retry=Retry(max_attempts=3, delay=1.0, jitter=1.0))
+    def fails() -> None:
+        starts.append(time.monotonic())
+        raise LookupError
+
+    seen: list[list[float]] = []
+    for schedule in (Schedule.seeded(seed), Schedule.seeded(seed)):
+        starts: list[float] = []
+        with SimulatedRuntime(actions, schedule) as runtime, runtime.execution() as orchestrator:
+            group = orchestrator.emit_children(
+                [Execution.ad_hoc("t:fails") for _ in range(children)]
+            )
+            orchestrator.await_group(group, return_exceptions=True)
+        seen.append(starts)
+    assert seen[0] == seen[1]
 
 
 @given(
