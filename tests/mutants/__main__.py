@@ -150,9 +150,10 @@ def _write_page(verdicts: dict[str, Verdict]) -> None:
     head, rest = text.split(BEGIN)
     tail = rest.split(END)[1]
     found = sum(each.killed for each in verdicts.values())
+    subtle = _subtle(verdicts.values())
+    count = f"{found} of {len(MUTANTS)} are found"
     lines = [
-        f"{found} of {len(MUTANTS)} are found; {_subtle(verdicts.values())} of them pass the"
-        " example tests and the plain schedule.",
+        f"{count}; {subtle} pass the example tests and the plain schedule.",
         "",
         "| fault | invariant | what it does | passes examples | passes plain | found by | after |",
         "| --- | --- | --- | --- | --- | --- | --- |",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import re
@@ -121,10 +122,8 @@ class _Planted:
 
 
 def _end_all_of(process: subprocess.Popen[str]) -> None:
-    try:
+    with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)  # its session is its own
-    except ProcessLookupError:
-        pass
 
 
 def judge_properties(mutant: Mutant, verdict: Verdict, root: Path) -> None:

@@ -115,7 +115,7 @@ def test_10_no_reducer_outlives_the_scope_of_its_execution(
             with runtime.execution() as orchestrator:
                 orchestrator.emit_one(Execution.ad_hoc("t:parent"))
                 orchestrator.sleep(after)
-                raise LookupError
+                raise LookupError  # noqa: TRY301 - the scope must see it
         except LookupError:
             pass
         assert reducers.inside == 0
