@@ -18,7 +18,7 @@ from attrs import evolve
 
 from tests.mutants.catalogue import MUTANTS, Mutant
 from tests.mutants.judging import Verdict, fingerprint, judge_examples, judge_properties
-from tests.mutants.planting import ROOT, copy_of_project, places_of
+from tests.mutants.planting import ROOT, copy_of_project, places_of, sources_of
 
 RESULTS = ROOT / ".cache" / "mutants"  # a file for each
 PAGE = ROOT / "docs" / "mutants.md"
@@ -42,15 +42,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if unknown := set(chosen.names) - {each.name for each in MUTANTS}:
         parser.error(f"no such mutant: {', '.join(sorted(unknown))}")
     mutants = [each for each in MUTANTS if not chosen.names or each.name in chosen.names]
+    sources = sources_of()
     if misplaced := [
         f"{each.name}: {edit.old.strip().splitlines()[0]!r} stands in {len(places)} places"
         for each in MUTANTS
         for edit in each.edits
-        if len(places := places_of(edit)) != 1
+        if len(places := places_of(edit, sources)) != 1
     ]:
         sys.stderr.write("these do not apply any more:\n" + "\n".join(misplaced) + "\n")
         return 2
-    verdicts = {mutant.name: _load(mutant) for mutant in MUTANTS}
+    verdicts = {each.name: _load(each, fingerprint(each, sources)) for each in MUTANTS}
     if chosen.fresh:
         for mutant in mutants:
             verdicts[mutant.name] = verdicts[mutant.name].anew(verdicts[mutant.name].mark)
@@ -108,9 +109,9 @@ def _judge(
             print(_line(mutant, verdicts[mutant.name]), verdicts[mutant.name].how, flush=True)
 
 
-def _load(mutant: Mutant) -> Verdict:
+def _load(mutant: Mutant, mark: str) -> Verdict:
     """What is known of it, if it and its module are as they were."""
-    mark, path = fingerprint(mutant, ROOT), RESULTS / f"{mutant.name}.json"
+    path = RESULTS / f"{mutant.name}.json"
     known = Verdict(**json.loads(path.read_text())) if path.exists() else Verdict(mutant.name, "")
     return known if known.mark == mark else known.anew(mark)
 

@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Self
 
@@ -61,12 +62,12 @@ class Verdict:
         return asdict(self)
 
 
-def fingerprint(mutant: Mutant, root: Path) -> str:
+def fingerprint(mutant: Mutant, sources: Mapping[Path, str]) -> str:
     """Changes with the mutant's edits, and with the modules that they change."""
     digest = hashlib.sha256(repr(mutant.edits).encode())
     for edit in mutant.edits:
-        for path in places_of(edit, root):
-            digest.update(path.read_bytes())
+        for path in places_of(edit, sources):
+            digest.update(sources[path].encode())
     return digest.hexdigest()[:12]
 
 

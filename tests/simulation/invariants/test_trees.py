@@ -14,6 +14,7 @@ from orchestrator import (
     AwaitMode,
     DeadlockError,
     Execution,
+    ExecutionCancelledError,
     ExecutionState,
     Orchestrator,
     Retry,
@@ -204,6 +205,46 @@ def test_12_a_cycle_of_waits_is_an_error_and_never_a_hang(
             members.add(at)
             at = graph[at]
         assert members & set(told)
+
+
+@given(delays(2), orders())
+def test_12_who_was_cancelled_and_is_told_of_is_on_no_cycle(lingers: float, schedule: Any) -> None:
+    actions = ActionRegistry()
+    groups, handles, told = list[str](), list[Any](), list[Any]()
+
+    @actions.register("t:waits")
+    def waits() -> None:
+        try:
+            handles[0].result()
+        finally:
+            time.sleep(lingers)  # it was cancelled, and its code runs on
+
+    @actions.register("t:takes")
+    def takes() -> None:
+        time.sleep(5.0)
+
+    @actions.register("t:awaits")
+    def awaits() -> None:
+        orchestrator = Orchestrator.from_context()
+        assert orchestrator is not None
+        cancelled.wait()
+        told.extend(orchestrator.await_group(groups[0], return_exceptions=True))
+
+    with SimulatedRuntime(actions, schedule) as runtime:
+        cancelled = threading.Event()
+        handles.append(runtime.spawn("t:awaits"))
+        with runtime.execution() as orchestrator:
+            children = [Execution.ad_hoc("t:waits"), Execution.ad_hoc("t:takes")]
+            groups.append(orchestrator.emit_children(children))
+            orchestrator.sleep(1.0)
+            orchestrator.cancel(children[0].id)
+            for end in orchestrator.as_completed(groups[0]):
+                if end.state is ExecutionState.CANCELLED:
+                    cancelled.set()
+                    break
+            handles[0].result()  # and no DeadlockError
+            orchestrator.await_group(groups[0], return_exceptions=True)
+    assert [type(each) for each in told] == [ExecutionCancelledError, type(None)]
 
 
 @given(
