@@ -56,7 +56,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for mutant in mutants:
             verdicts[mutant.name] = verdicts[mutant.name].anew(verdicts[mutant.name].mark)
     if not chosen.page:
-        os.nice(5)  # whoever runs this does something else meanwhile
+        os.nice(2)  # whoever runs this does something else meanwhile
         with tempfile.TemporaryDirectory(prefix="mutants-") as folder:
             root = Path(folder) / "project"
             copy_of_project(root)  # the tree may change while this runs
