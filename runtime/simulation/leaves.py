@@ -50,6 +50,7 @@ class WatchedLeaves(Leaves):
         if isinstance(reports, Reports) and not isinstance(reports.ends, _Ends):
             group = reports.group._actor_weakref()  # noqa: SLF001 - it is alive: its emitter is
             reports.ends = _Ends(world, self.observer, batch, reports.ends, group)
+            reports.__class__ = _Reports  # the same object: others may have it already
         if run.ledger is not None:  # it is told to nobody
             child, emission = batch.children[0], batch.emission
             is_scope = False
@@ -135,6 +136,26 @@ class _Fates(dict[int, object]):
         return settled
 
 
+class _Reports(Reports):
+    """Where they lie: others may add to it before the group has said that it hears of each."""
+
+    __slots__ = ()
+
+    @property
+    def each(self) -> bool:
+        return _EACH.__get__(self)  # type: ignore[no-any-return]
+
+    @each.setter
+    def each(self, each: bool) -> None:
+        ends = self.ends
+        assert isinstance(ends, _Ends)  # noqa: S101 - both are set at once
+        ends.pause()
+        _EACH.__set__(self, each)
+
+
+_EACH: Any = Reports.__dict__["each"]  # the slot
+
+
 class _Ends(deque["Completed"]):
     """The ends of leaves that their group has not taken in."""
 
@@ -159,6 +180,9 @@ class _Ends(deque["Completed"]):
         self._take_in(group)
         if group is not None:
             self._observer.took_in(group)
+
+    def pause(self) -> None:
+        self._world.pause()
 
     def append(self, end: Completed) -> None:
         super().append(end)

@@ -83,11 +83,17 @@ def play(
 
 
 def quiet_of(runtime: Any) -> list[str]:
-    """Let all of it end; what is then still known of it, beside the allocator."""
+    """Let all of it end; what is then still known of it, beside the allocator.
+
+    All is decided by now, so no timer of the runtime's has anything left to do.
+    """
     runtime.world.jump = True
+    time.sleep(INSTANT)
+    timers = [f"timer at {timer.when}" for timer in runtime._environment.clock._timers]
     time.sleep(HOUR)
     actors = [repr(ref) for ref in runtime._environment.system._refs][1:]
-    return actors + [f"group {name}" for name in runtime._groups]
+    lent = [f"called child {name}" for name in runtime._environment.loans.runs]
+    return timers + actors + lent + [f"group {name}" for name in runtime._groups]
 
 
 class Errors(logging.Handler):
@@ -125,4 +131,5 @@ def still_there(runtime: Any) -> list[str]:
     return tasks + actors + timers + groups
 
 
+INSTANT = 2.0**-20  # seconds: all that can run does so before it is over
 HOUR = 3 * 3600.0

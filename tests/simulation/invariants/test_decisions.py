@@ -46,6 +46,7 @@ def groups(run: Run) -> None:
     check_answers(run)
     check_ends(run)
     check_decisions(run)
+    assert run.logged == [], "the library has failed on its own"
 
 
 @given(
@@ -129,17 +130,18 @@ def test_5_and_in_the_very_instant_of_that_report(plan: FanOutPlan, schedule: An
 @given(
     fan_outs(
         tasks(outcomes([Outcome.VALUE, Outcome.ERROR])),
-        waits=[Wait.AWAIT],
+        waits=[Wait.AWAIT, Wait.CALLS],
         patience=True,
         outside=waiters(most=2),
     ),
+    st.integers(1, 4),
     st.booleans(),
     orders(),
 )
 def test_6_a_waiters_timeout_is_its_own_never_early_never_late(
-    plan: FanOutPlan, strict: bool, schedule: Any
+    plan: FanOutPlan, workers: int, strict: bool, schedule: Any
 ) -> None:
-    run = play(plan, schedule, strict_time=strict)
+    run = play(plan, schedule, workers=workers, strict_time=strict)
     check_patience(run)
     groups(run)
     check_events(run)

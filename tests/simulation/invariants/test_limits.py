@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 import time
 from typing import Any
@@ -71,8 +72,6 @@ def test_15_limits_are_never_exceeded_and_never_leave_work_waiting(
 
     @actions.register("t:holds_async", max_concurrency=most, retry=retry)
     async def holds_async(number: int) -> None:
-        import asyncio  # noqa: PLC0415
-
         with meter:
             await asyncio.sleep(1.0)
             if fails[number]:
@@ -103,9 +102,9 @@ def test_15_limits_are_never_exceeded_and_never_leave_work_waiting(
         assert took == math.ceil(len(fails) / together)
 
 
-@given(st.integers(1, 6), st.none() | st.integers(1, 2), st.integers(1, 3), orders())
+@given(st.integers(1, 6), st.none() | st.integers(1, 2), st.integers(1, 3), st.booleans(), orders())
 def test_15_who_comes_back_from_a_wait_takes_no_more_than_there_is(
-    count: int, most: int | None, workers: int, schedule: Any
+    count: int, most: int | None, workers: int, strict: bool, schedule: Any
 ) -> None:
     actions, meter = ActionRegistry(), Meter()
 
@@ -117,12 +116,17 @@ def test_15_who_comes_back_from_a_wait_takes_no_more_than_there_is(
         with meter:
             time.sleep(number % 2)
 
-    runtime = SimulatedRuntime(actions, schedule, workers=workers)
+    clock = "jump" if strict else "choose"
+    runtime = SimulatedRuntime(actions, schedule, workers=workers, clock=clock)
     with runtime, runtime.execution() as orchestrator:
         group = orchestrator.emit_for_each(range(count), "n", Task("t:naps"))
         orchestrator.await_group(group)
+        took = time.monotonic()
+    together = min(workers, most or workers)
     assert meter.total == count
-    assert meter.highest <= min(workers, most or workers)
+    assert meter.highest <= together
+    if strict:  # nobody is kept from a slot that is free: all nap together
+        assert took <= 1.0 + count // 2
 
 
 @given(
@@ -211,6 +215,80 @@ def test_15_rates_hold_in_every_window_and_waste_no_permit(
         if place >= limit:
             assert start - starts[place - limit] >= per
             assert start - starts[place - limit] <= per + 0.001, "a permit lay unused"
+
+
+@given(
+    st.integers(1, 2),
+    st.lists(st.booleans(), min_size=1, max_size=5),
+    st.sampled_from([1.0, 2.0]),
+    st.booleans(),
+    orders(),
+)
+def test_15_a_rate_holds_and_loses_nothing_whoever_is_slow_or_cancelled(
+    limit: int, cancels: list[bool], per: float, is_async: bool, schedule: Any
+) -> None:
+    actions = ActionRegistry()
+    starts: list[float] = []
+
+    @actions.register("t:rated", rate_limit=Rate(limit, per))
+    def rated() -> None:
+        time.sleep(0.5)
+
+    @actions.register("t:rated_async", rate_limit=Rate(limit, per))
+    async def rated_async() -> None:
+        await asyncio.sleep(0.5)
+
+    def note(event: Any) -> None:
+        if event.execution.state.ended and event.execution.attempts:
+            starts.append(event.execution.started_at)
+
+    name = "t:rated_async" if is_async else "t:rated"
+    with SimulatedRuntime(actions, schedule) as runtime:
+        subscription = runtime.subscribe(note)
+        with runtime.execution() as orchestrator:
+            children = [Execution.ad_hoc(name) for _ in cancels]
+            group = orchestrator.emit_children(children)
+            for child, cancel in zip(children, cancels, strict=True):
+                if cancel:
+                    orchestrator.cancel(child.id)
+            orchestrator.await_group(group, return_exceptions=True)  # a lost permit is a deadlock
+            last = orchestrator.emit_children([Execution.ad_hoc(name) for _ in range(limit + 1)])
+            orchestrator.await_group(last)
+        subscription.close()
+    starts = sorted(start for start in starts[:-1] if start is not None)
+    assert len(starts) >= cancels.count(False) + limit + 1
+    for place, start in enumerate(starts[limit:]):
+        assert start - starts[place] >= per
+
+
+@given(st.integers(1, 3), st.integers(1, 3), st.integers(2, 4), orders())
+def test_15_who_comes_back_takes_no_slot_of_what_was_cancelled_and_is_over(
+    workers: int, cancelled: int, count: int, schedule: Any
+) -> None:
+    actions, meter = ActionRegistry(), Meter()
+
+    @actions.register("t:holds")
+    def holds() -> None:
+        time.sleep(2.0)  # it does not hear of its cancel, and holds its slot
+
+    @actions.register("t:naps")
+    def naps() -> None:
+        orchestrator = Orchestrator.from_context()
+        assert orchestrator is not None
+        orchestrator.sleep(1.0)
+        with meter:
+            time.sleep(1.0)
+
+    runtime = SimulatedRuntime(actions, schedule, workers=workers, clock="jump")
+    with runtime, runtime.execution() as orchestrator:
+        first = orchestrator.emit_children([Execution.ad_hoc("t:holds") for _ in range(cancelled)])
+        orchestrator.sleep(1.0)
+        orchestrator.cancel_group(first)
+        orchestrator.sleep(2.0)  # it is over
+        second = orchestrator.emit_children([Execution.ad_hoc("t:naps") for _ in range(count)])
+        orchestrator.await_group(second)
+    assert meter.highest <= workers
+    assert meter.total == count
 
 
 @given(

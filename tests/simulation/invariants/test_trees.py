@@ -14,15 +14,18 @@ from orchestrator import (
     AwaitMode,
     DeadlockError,
     Execution,
+    ExecutionCancelledError,
     ExecutionState,
     Orchestrator,
+    Retry,
 )
-from runtime.simulation import SimulatedRuntime
+from runtime.simulation import SimulatedRuntime, Simulation
 from runtime.simulation.planned import HOUR, planned, planned_actions
 from runtime.simulation.plans import FanOutPlan, Fault, FaultKind, Outcome, TaskPlan, Wait, size
 from runtime.simulation.records import Record
 from runtime.simulation.schedule import Schedule
 from runtime.simulation.strategies import delays, fan_outs, faults, outcomes, tasks
+from runtime.simulation.world import LAG
 from tests.simulation.checks import (
     check_attempts,
     check_clock,
@@ -204,6 +207,46 @@ def test_12_a_cycle_of_waits_is_an_error_and_never_a_hang(
         assert members & set(told)
 
 
+@given(delays(2), orders())
+def test_12_who_was_cancelled_and_is_told_of_is_on_no_cycle(lingers: float, schedule: Any) -> None:
+    actions = ActionRegistry()
+    groups, handles, told = list[str](), list[Any](), list[Any]()
+
+    @actions.register("t:waits")
+    def waits() -> None:
+        try:
+            handles[0].result()
+        finally:
+            time.sleep(lingers)  # it was cancelled, and its code runs on
+
+    @actions.register("t:takes")
+    def takes() -> None:
+        time.sleep(5.0)
+
+    @actions.register("t:awaits")
+    def awaits() -> None:
+        orchestrator = Orchestrator.from_context()
+        assert orchestrator is not None
+        cancelled.wait()
+        told.extend(orchestrator.await_group(groups[0], return_exceptions=True))
+
+    with SimulatedRuntime(actions, schedule) as runtime:
+        cancelled = threading.Event()
+        handles.append(runtime.spawn("t:awaits"))
+        with runtime.execution() as orchestrator:
+            children = [Execution.ad_hoc("t:waits"), Execution.ad_hoc("t:takes")]
+            groups.append(orchestrator.emit_children(children))
+            orchestrator.sleep(1.0)
+            orchestrator.cancel(children[0].id)
+            for end in orchestrator.as_completed(groups[0]):
+                if end.state is ExecutionState.CANCELLED:
+                    cancelled.set()
+                    break
+            handles[0].result()  # and no DeadlockError
+            orchestrator.await_group(groups[0], return_exceptions=True)
+    assert [type(each) for each in told] == [ExecutionCancelledError, type(None)]
+
+
 @given(
     fan_outs(tasks(PLAIN, retries=2, timeouts=True), width=3, retries=1),
     faults(most=1, kinds=[FaultKind.CANCEL]),
@@ -343,18 +386,79 @@ def test_18_in_strict_time_it_stands_still_while_anybody_can_run(
     assert seen == [0.0] * len(seen)
 
 
-@given(fan_outs(tasks(retries=1), depth=2, width=3), faults(), st.integers(0, 2**32))
+@given(st.integers(1, 12), st.integers(1, 4), orders())
+def test_18_while_somebody_can_run_no_more_time_passes_than_a_schedule_may_let(
+    timers: int, spinners: int, schedule: Any
+) -> None:
+    seen: list[float] = []
+
+    def spin() -> None:
+        for _ in range(20):
+            time.sleep(0)
+            seen.append(time.monotonic())
+
+    with Simulation(schedule):
+        for number in range(timers):
+            threading.Thread(target=time.sleep, args=(float(number + 1),)).start()
+        threads = [threading.Thread(target=spin) for _ in range(spinners)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert max(seen) <= LAG
+
+
+def trace(run: Run) -> list[Any]:
+    """All that a replay repeats."""
+    return [
+        (step.kind, step.path, step.at, step.execution_id, step.who, step.told)
+        for step in run.record.steps
+    ]
+
+
+DISTURBED = fan_outs(tasks(LONG, retries=1, lingers=True), depth=2, width=3, retries=1)
+
+
+@given(DISTURBED, faults(), st.integers(0, 2**32))
 def test_19_the_same_schedule_gives_the_same_trace(
     plan: FanOutPlan, disturbances: tuple[Fault, ...], seed: int
 ) -> None:
     first, second = (
-        [
-            (step.kind, step.path, step.at, step.execution_id, step.who, step.told)
-            for step in play(plan, Schedule.seeded(seed), faults=disturbances).record.steps
-        ]
-        for _ in range(2)
+        trace(play(plan, Schedule.seeded(seed), faults=disturbances)) for _ in range(2)
     )
     assert first == second
+
+
+@given(DISTURBED, faults(), st.integers(0, 2**32))
+def test_19_a_token_replays_its_run_to_the_letter(
+    plan: FanOutPlan, disturbances: tuple[Fault, ...], seed: int
+) -> None:
+    schedule = Schedule.seeded(seed)
+    first = trace(play(plan, schedule, faults=disturbances))
+    again = Schedule.replay(schedule.token)
+    assert trace(play(plan, again, faults=disturbances)) == first
+    assert again.difference() is None
+
+
+@given(st.integers(1, 3), st.integers(0, 2**32))
+def test_19_the_jitter_of_retries_is_the_schedules_too(children: int, seed: int) -> None:
+    actions = ActionRegistry()
+
+    @actions.register("t:fails", retry=Retry(max_attempts=3, delay=1.0, jitter=1.0))
+    def fails() -> None:
+        starts.append(time.monotonic())
+        raise LookupError
+
+    seen: list[list[float]] = []
+    for schedule in (Schedule.seeded(seed), Schedule.seeded(seed)):
+        starts: list[float] = []
+        with SimulatedRuntime(actions, schedule) as runtime, runtime.execution() as orchestrator:
+            group = orchestrator.emit_children(
+                [Execution.ad_hoc("t:fails") for _ in range(children)]
+            )
+            orchestrator.await_group(group, return_exceptions=True)
+        seen.append(starts)
+    assert seen[0] == seen[1]
 
 
 @given(

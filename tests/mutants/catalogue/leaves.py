@@ -1,0 +1,160 @@
+"""Faults in leaves, in how they become actors, and in calls that lend their place."""
+
+from __future__ import annotations
+
+from tests.mutants.catalogue.mutant import mutant
+
+__all__ = ["MUTANTS"]
+
+MUTANTS = (
+    mutant(
+        "leaf-and-actor",
+        "6",
+        "a leaf that has become an actor while its code ran reports as a leaf too",
+        (
+            "        fate = run.fates.setdefault(index, LEAF)\n        if fate is LEAF:\n"
+            "            run.owners",
+            "        fate = run.fates.setdefault(index, LEAF)\n        if True:\n"
+            "            run.owners",
+        ),
+    ),
+    mutant(
+        "token-not-asked",
+        "13",
+        "a worker starts a child whose start token a cancel has taken",
+        (
+            "            if owner_of(index, attempt) is attempt and not copy().run(",
+            "            owner_of(index, attempt)\n            if not copy().run(",
+        ),
+    ),
+    mutant(
+        "about-to-start-missed",
+        "11",
+        "a cancel of a group misses the child that a worker is about to start",
+        (
+            "            indexes += [index for index in run.indexes if run.take(index)]"
+            "  # about to start\n",
+            "",
+        ),
+    ),
+    mutant(
+        "leaves-run-on",
+        "11",
+        "a cancel of a group reaches queued children and actors, but no leaf that runs",
+        (
+            "                if ref is not None:\n                    tell(ref, Cancel(message.reason))\n",
+            "",
+        ),
+        (
+            "                ref = run.find(index)  # of a leaf, or of an actor that is not in"
+            " `live` yet\n",
+            "                pass\n",
+        ),
+    ),
+    mutant(
+        "reports-come-last",
+        "5",
+        "a group takes in what leaves have come to when it is told of that, and not before",
+        (
+            "        if self._reports.ends:\n            self.take_in_reports()  # they came before\n",
+            "        if self._reports.ends and isinstance(message, Reported):\n"
+            "            self.take_in_reports()\n",
+        ),
+    ),
+    mutant(
+        "worker-of-two",
+        "15",
+        "a worker goes on with its run though a child of it, an actor now, has its slot",
+        (
+            "            tell(fate, AttemptEnded(attempt.number, value))\n        return False\n",
+            "            tell(fate, AttemptEnded(attempt.number, value))\n        return True\n",
+        ),
+    ),
+    mutant(
+        "promotion-told-by-one",
+        "11",
+        "of two who make a leaf an actor, the slower goes on before the allocator knows of it",
+        (
+            "            send(environment.allocator, Promoted(run, index, fate))\n"
+            "            return fate\n",
+            "            return fate\n",
+        ),
+    ),
+    mutant(
+        "adopted-twice",
+        "9",
+        "counts messages: a leaf of which two have told that it is an actor is live twice",
+        (
+            "        elif message.index in run.adopted:\n            return\n",
+            "",
+        ),
+    ),
+    mutant(
+        "withdraws-what-was-taken",
+        "11",
+        "a child that was cancelled after it was handed out is queued again",
+        (
+            "            if self.take(index):\n                taken.append(index)\n",
+            "            self.take(index)\n            taken.append(index)\n",
+        ),
+    ),
+    mutant(
+        "given-up-call-uncounted",
+        "9",
+        "a called child whose caller gave up before it started is counted nowhere",
+        (
+            "                if run.ledger is not None:\n"
+            "                    run.ledger.cancelled += 1\n                if environment.pub",
+            "                if environment.pub",
+        ),
+    ),
+    mutant(
+        "lent-child-not-waited-for",
+        "8",
+        "a caller goes on between the end of its child's code and the child's answer",
+        (
+            "            elif run.fates.get(0) is LEAF:\n"
+            "                while not wait.answered:  # its worker has yet to say what it ended with\n"
+            "                    parker.park()\n",
+            "",
+        ),
+    ),
+    mutant(
+        "lent-run-stays-known",
+        "20",
+        "a called child that ran in its caller's place stays known for ever",
+        (
+            "        environment.loans.runs.pop(batch.children[0].id, None)\n"
+            "        return run.fates",
+            "        return run.fates",
+        ),
+    ),
+    mutant(
+        "loan-of-one-who-left",
+        "15",
+        "a called child becomes an actor behind the end of the wait for it, and begins that again",
+        (
+            "        if wait is not None and caller is not None and not wait.is_over:\n",
+            "        if wait is not None and caller is not None:\n",
+        ),
+    ),
+    mutant(
+        "old-ledger-uncounted",
+        "9",
+        "what an attempt has called is forgotten when the next one calls",
+        (
+            "            self._count_loans(live)\n            live.ledger = message.ledger\n",
+            "            live.ledger = message.ledger\n",
+        ),
+    ),
+    mutant(
+        "never-taken-back",
+        "15",
+        "who was handed out behind a child that has become an actor waits for its code",
+        (
+            "            if known:\n                self._give_back(batch, run.withdraw())\n"
+            "                self._end_run(run)\n",
+            "            if known:\n                self._end_run(run)\n",
+        ),
+    ),
+)
