@@ -58,11 +58,11 @@ class PooledActorRef(pykka.ActorRef[A]):
         Raises:
             pykka.ActorDeadError: the actor has stopped.
         """
-        if self.actor_stopped.is_set():
+        if self.actor_stopped._is_set:  # noqa: SLF001 -- the hot path, as the next line is
             self.actor_inbox.count_dead_letter()
             msg = f"{self} not found"
             raise pykka.ActorDeadError(msg)
-        self.actor_inbox.tell(message)
+        self.actor_inbox.put(Envelope(message) if message.__class__ is Envelope else message)
 
     @overload
     def ask(

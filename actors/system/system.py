@@ -90,7 +90,8 @@ class ActorSystem:
             self._own_dispatcher = dispatcher
         self._dispatcher: SystemDispatcher = dispatcher
         self.relay = relay
-        self.execute = dispatcher.execute  # bound once: mailboxes use it for every message
+        self.execute = dispatcher.execute  # bound once: mailboxes use them for every message
+        self.requeue = getattr(dispatcher, "requeue", dispatcher.execute)
         self._known: set[type[PooledActor]] = set()  # classes that were found fit to spawn
         self._refs: dict[PooledActorRef[Any], None] = {}  # the living, in the order of spawning
         self._dead_letters = Tally()
@@ -111,6 +112,11 @@ class ActorSystem:
     def dispatcher(self) -> SystemDispatcher:
         """What runs the actors."""
         return self._dispatcher
+
+    @property
+    def closed(self) -> bool:
+        """Whether the dispatcher may take no more jobs; one that can't tell has to be asked."""
+        return getattr(self._dispatcher, "closed", True)
 
     @property
     def actors(self) -> int:
