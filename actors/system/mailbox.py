@@ -313,12 +313,13 @@ class Mailbox:
 
     def _close(self) -> None:
         """Answer all messages, now and from now on."""
-        messages = self._messages
-        left = [*messages[::-1], *self._batch]
-        del messages[: len(left) - len(self._batch)]
-        self._batch = ()
-        while left:
-            self._answer_dead(left.pop())
+        if self._batch or self._messages:
+            messages = self._messages[::-1]
+            del self._messages[: len(messages)]
+            left = [*messages, *self._batch]  # the oldest last
+            self._batch = ()
+            while left:
+                self._answer_dead(left.pop())
         self._closed = True  # before the queue is emptied: who puts later empties it again
         self._refuse()
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 A = TypeVar("A", bound="PooledActor")
 
+_STOP = _ActorStop()
 _naming = threading.RLock()  # for the URNs
 
 
@@ -136,5 +137,5 @@ class PooledActorRef(pykka.ActorRef[A]):
         if self.actor_stopped.is_set():
             future.set(False)
         else:
-            self.actor_inbox.put(Envelope(_ActorStop(), future))
+            self.actor_inbox.put(Envelope(_STOP, future))
         return future.get(timeout=timeout) if block else future
