@@ -131,7 +131,8 @@ class ActorSystem:
     def spawn(self, actor_class: type[A], *args: Any, **kwargs: Any) -> PooledActorRef[A]:
         """Make an actor and start it. It is not in Pykka's global registry.
 
-        ``__init__`` runs here and now, ``on_start`` on the actor's first turn.
+        ``__init__`` runs here and now, ``on_start`` on the actor's first turn. An actor without an
+        ``on_start`` of its own needs no thread before its first message.
 
         Args:
             actor_class: A subclass of ``PooledActor``.
