@@ -68,7 +68,7 @@ examples: $(READY) ## run every example that ends by itself
 bench: $(PEERS) ## measure all benchmarks beside their peers, in a few minutes
 	$(BIN)/python -m benchmarks
 
-bench-page: $(PEERS) ## the same, and put the figures into docs/performance.md
+bench-page: $(PEERS) ## the same, and put the figures into the documentation
 	$(BIN)/python -m benchmarks --page
 
 counts: $(READY) ## compare the counts per child with their baseline

@@ -1,8 +1,8 @@
 """``python -m benchmarks [NAME ...] [--full|--quick] [--page]``: all questions, or some.
 
 Prints one table and writes it, the figures as JSON and the plot of the fan-out to
-``benchmarks/results/``. ``--page`` puts them into ``docs/performance.md`` as well; alone with
-``--last``, those of the last run.
+``benchmarks/results/``; questions that are not named keep their last answers. ``--page`` puts the
+figures into ``docs/performance.md`` and ``README.md`` as well; with ``--last`` nothing is measured.
 """
 
 import argparse
@@ -15,7 +15,7 @@ parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(QUESTIONS
 parser.add_argument("--full", action="store_true", help="the large sizes too: an hour or more")
 parser.add_argument("--quick", action="store_true", help="one round each, to see that it works")
 parser.add_argument("--rounds", type=int, help="of each benchmark, instead of its own number")
-parser.add_argument("--page", action="store_true", help="refresh docs/performance.md as well")
+parser.add_argument("--page", action="store_true", help="refresh the documentation as well")
 parser.add_argument("--last", action="store_true", help="measure nothing, use the last figures")
 options = parser.parse_args()
 unknown = [name for name in options.names if name not in QUESTIONS]

@@ -13,7 +13,17 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-__all__ = ["HEADER", "PEERS", "figure", "lines", "machine", "markdown", "report", "versions"]
+__all__ = [
+    "HEADER",
+    "PEERS",
+    "figure",
+    "headlines",
+    "lines",
+    "machine",
+    "markdown",
+    "report",
+    "versions",
+]
 
 _MEASURED = ("actors", "benchmarks/*.py", "orchestrator", "runtime")  # what figures depend on
 PEERS = ("trio", "anyio", "pykka", "xoscar", "dask", "distributed", "ray")
@@ -139,18 +149,15 @@ def markdown(suite: Mapping[str, Any]) -> str:
     about = suite["machine"]
     have = {name: version for name, version in suite["versions"].items() if version}
     absent = [name for name, version in suite["versions"].items() if not version]
-    load = f", load average {about['load'][0]:g} before" if about["load"] else ""
-    asked = f", with {' '.join(suite['arguments'])}" if suite["arguments"] else ""
     text = [
         f"Python {about['python']} on {about['processors']} processors ({about['processor']},"
-        f" {about['system']}{load}), {about['taken_at'][:10]}, revision {about['revision']}"
-        f"{asked}; "
+        f" {about['system']}); "
         + ", ".join(f"{name} {version}" for name, version in have.items())
         + "."
         + (f" Not installed, so not measured: {', '.join(absent)}." if absent else "")
     ]
     for answer in suite["questions"]:
-        text += ["", f"### {answer['question']}", ""]
+        text += ["", f"### {answer['question']}", "", f"{_taken(answer['taken'])}.", ""]
         if "not_measured" in answer:
             text.append(f"Not measured: {answer['not_measured']}.")
             continue
@@ -164,12 +171,38 @@ def markdown(suite: Mapping[str, Any]) -> str:
             if "not_measured" in row:
                 text.append(f"| {_name(row)} | {size} | not measured | {_cell(row)} |")
                 continue
-            beside = "; ".join(_beside(ratio) for ratio in row["ratios"]).replace(" x ", " × ")  # noqa: RUF001
             text.append(
                 f"| {_name(row)} | {size} | {figure(row['median'])}{_spread(row)} {row['unit']}"
-                f" | {beside} |"
+                f" | {_compared(row['ratios'])} |"
             )
     return "\n".join(text) + "\n"
+
+
+def _taken(taken: Mapping[str, Any]) -> str:
+    load = f", load average {taken['load'][0]:g} before" if taken["load"] else ""
+    asked = f", with {' '.join(taken['arguments'])}" if taken["arguments"] else ""
+    return f"{taken['at'][:10]}, revision {taken['revision']}{load}{asked}"
+
+
+def headlines(suite: Mapping[str, Any], names: Sequence[str] = ("fan_out", "calls")) -> str:
+    """What this costs beside its peers, in a table of one row for each kind of work."""
+    answers = [answer for answer in suite["questions"] if answer["benchmark"] in names]
+    text = ["| | each | beside |", "| --- | ---: | --- |"]
+    for answer in answers:
+        for row in answer["rows"]:
+            beside = _compared(row.get("ratios", ()), bars=False)
+            if beside and row["cores"] in {None, suite["machine"]["processors"]}:
+                size = f"{row['size']:,} × " if row["size"] is not None else ""  # noqa: RUF001
+                each = f"{figure(row['median'])} {row['unit'].partition('/')[0]}"
+                text.append(
+                    f"| {size}{row['what']} | {each} | {_compared(row['ratios'], bars=False)} |"
+                )
+    return "\n".join(text) + "\n"
+
+
+def _compared(ratios: Iterable[Mapping[str, Any]], *, bars: bool = True) -> str:
+    shown = ratios if bars else ({**ratio, "limit": None} for ratio in ratios if ratio["peer"])
+    return "; ".join(_beside(ratio) for ratio in shown).replace(" x ", " × ")  # noqa: RUF001
 
 
 def _cell(row: Mapping[str, Any]) -> str:

@@ -44,15 +44,23 @@ def rows() -> list[Row]:
     )
 
 
-def answer() -> dict[str, Any]:
-    return {"benchmark": "b", **report("What does it cost?", [row.data() for row in rows()])}
+TAKEN: dict[str, Any] = {
+    "at": "2026-01-02T03:04:05Z",
+    "revision": "abc",
+    "load": [0.5],
+    "arguments": ["--quick"],
+}
+
+
+def answer(name: str = "calls") -> dict[str, Any]:
+    found = report("What does it cost?", [row.data() for row in rows()])
+    return {"benchmark": name, **found, "taken": TAKEN}
 
 
 def whole() -> dict[str, Any]:
     return {
         "machine": machine(),
         "versions": {"pykka": "4.5", "ray": None},
-        "arguments": [],
         "questions": [answer()],
     }
 
@@ -81,7 +89,7 @@ def test_a_spread_is_shown_where_there_is_one() -> None:
     (row,) = take(
         [Case(system="ours", unit="us", measure=lambda: next(figures), warm=True)], rounds=3
     )
-    suite_of_one = {**whole(), "questions": [report("?", [row.data()])]}
+    suite_of_one = {**whole(), "questions": [{**report("?", [row.data()]), "taken": TAKEN}]}
     assert "| ours |  | 2.00 (1.00 to 4.00) us |  |" in markdown(suite_of_one)
 
 
@@ -95,7 +103,7 @@ def test_a_bar_that_is_missed_stands_out() -> None:
 def test_the_page_has_a_table_for_each_question_and_names_who_is_absent() -> None:
     text = markdown(whole())
     assert "Not installed, so not measured: ray." in text
-    assert "### What does it cost?" in text
+    assert "### What does it cost?\n\n2026-01-02, revision abc, load average 0.5 before" in text
     assert text.count("| **children** | | | |") == 1
     assert "| absent | 1,000 | not measured | not installed: nobody_has_this |" in text
 
@@ -166,17 +174,39 @@ def test_the_suite_writes_a_table_json_and_the_page(
     assert asked == [("calls", ["--full"]), ("memory", ["--full"])]
     assert capsys.readouterr().out.count("What does it cost?") == 2
     written = json.loads((tmp_path / "latest.json").read_text(encoding="utf-8"))
-    assert set(written) == {"machine", "versions", "arguments", "questions"}
+    assert set(written) == {"machine", "versions", "questions"}
     assert [each["benchmark"] for each in written["questions"]] == ["calls", "memory"]
 
-    page = tmp_path / "page.md"
-    page.write_text("a\n<!-- figures: begin -->\nold\n<!-- figures: end -->\nz\n", encoding="utf-8")
-    suite.refresh(page, tmp_path)
-    text = page.read_text(encoding="utf-8")
-    assert text.startswith("a\n<!-- figures: begin -->")
-    assert text.endswith("<!-- figures: end -->\nz\n")
-    assert "What does it cost?" in text
-    assert "old" not in text
+    page, readme = tmp_path / "page.md", tmp_path / "readme.md"
+    for path in (page, readme):
+        marked = "a\n<!-- figures: begin -->\nold\n<!-- figures: end -->\nz\n"
+        path.write_text(marked, encoding="utf-8")
+    suite.refresh(page, readme, tmp_path)
+    for path in (page, readme):
+        text = path.read_text(encoding="utf-8")
+        assert text.startswith("a\n<!-- figures: begin -->")
+        assert text.endswith("<!-- figures: end -->\nz\n")
+        assert "old" not in text
+    assert "What does it cost?" in page.read_text(encoding="utf-8")
+    assert "| 1,000 × children | 3.00 us | 1.50 × peer |" in readme.read_text(encoding="utf-8")  # noqa: RUF001
+
+
+def test_what_is_not_asked_again_keeps_its_answer_on_the_same_machine(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(suite, "ask", lambda name, *_: answer(name))
+    suite.main(["calls", "memory"], ["--full"], tmp_path)
+    suite.main(["memory"], ["--quick"], tmp_path)
+    latest = tmp_path / "latest.json"
+    written = json.loads(latest.read_text(encoding="utf-8"))
+    taken = {each["benchmark"]: each["taken"]["arguments"] for each in written["questions"]}
+    assert taken == {"calls": ["--full"], "memory": ["--quick"]}
+
+    written["machine"]["processors"] += 1
+    latest.write_text(json.dumps(written), encoding="utf-8")
+    suite.main(["memory"], ["--quick"], tmp_path)
+    written = json.loads(latest.read_text(encoding="utf-8"))
+    assert [each["benchmark"] for each in written["questions"]] == ["memory"]
 
 
 def test_without_what_draws_it_there_is_no_plot_and_all_else_is_written(
@@ -229,7 +259,7 @@ def test_a_page_without_a_place_for_figures_is_left_alone(tmp_path: Path) -> Non
     page = tmp_path / "page.md"
     page.write_text("nothing here", encoding="utf-8")
     with pytest.raises(ValueError, match="between which figures belong"):
-        suite.refresh(page, tmp_path)
+        suite.refresh(page, page, tmp_path)
     assert page.read_text(encoding="utf-8") == "nothing here"
 
 
@@ -267,5 +297,6 @@ def test_a_small_fan_out_is_measured_beside_every_peer_or_told_why_not() -> None
 
 
 def test_the_figures_of_the_documentation_have_their_place() -> None:
-    text = suite.PAGE.read_text(encoding="utf-8")
-    assert text.count("<!-- figures: begin -->") == text.count("<!-- figures: end -->") == 1
+    for page in (suite.PAGE, suite.README):
+        text = page.read_text(encoding="utf-8")
+        assert text.count("<!-- figures: begin -->") == text.count("<!-- figures: end -->") == 1
