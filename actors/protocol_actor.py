@@ -74,6 +74,7 @@ class ProtocolActor(PooledActor):
 
     _actor_registered = False  # ActorSystem.spawn makes it
     _actor_runs_user_code = False
+    _actor_has_begin = True
 
     def _actor_begin(self) -> None:
         try:
@@ -105,11 +106,19 @@ class ProtocolActor(PooledActor):
                 super()._actor_receive(message, reply)
             else:
                 self.on_receive(message)
-        except Exception as error:
-            _logger.exception("Unhandled exception in %s on %s:", self, type(message).__name__)
-            if reply is None:  # it may ride in a message that was passed on to this actor
-                reply = getattr(message, "reply", None)
-            if reply is not None:
-                with contextlib.suppress(queue.Full):
-                    reply.set_exception((type(error), error, error.__traceback__))
-            self._answer_fault(error)
+        except Exception as error:  # noqa: BLE001 - it is logged, and answered
+            self._actor_raised(error, message, reply)
+
+    def _actor_raised(
+        self, error: BaseException, message: Any, reply: pykka.Future[Any] | None = None
+    ) -> None:
+        if not isinstance(error, Exception):
+            raise error
+        name = type(message).__name__
+        _logger.error("Unhandled exception in %s on %s:", self, name, exc_info=error)
+        if reply is None:  # it may ride in a message that was passed on to this actor
+            reply = getattr(message, "reply", None)
+        if reply is not None:
+            with contextlib.suppress(queue.Full):
+                reply.set_exception((type(error), error, error.__traceback__))
+        self._answer_fault(error)

@@ -3,7 +3,7 @@
 import logging
 import sys
 import weakref
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import pykka
 from pykka import ActorRegistry
@@ -37,7 +37,33 @@ class PooledActor(pykka.Actor):
     _actor_home: Home | None = None
     _actor_registered = True  # in Pykka's registry
     _actor_runs_user_code = True
+    _actor_takes_plain = True
     _actor_stop_reply: pykka.Future[Any] | None = None  # answered when all is over
+
+    @classmethod
+    def start(cls, *args: Any, **kwargs: Any) -> PooledActorRef[Self]:
+        """Make an actor, register it and start it; as Pykka does, without asking for its name.
+
+        ``__init__`` runs here and now, ``on_start`` on the actor's first turn.
+
+        Args:
+            args: What to make it with.
+            kwargs: Likewise.
+
+        Returns:
+            A reference; the actor lives until it is stopped.
+        """
+        actor = cls(*args, **kwargs)
+        ref: PooledActorRef[Self] | None = getattr(actor, "_actor_ref", None)
+        if ref is None:
+            msg = f"{cls.__qualname__}.__init__() must call super().__init__()"
+            raise AssertionError(msg)  # as Pykka does
+        with ActorRegistry._actor_refs_lock:  # noqa: SLF001 -- its register() makes a text of it
+            ActorRegistry._actor_refs.append(ref)  # noqa: SLF001
+        _logger.debug("Registered %s", ref)
+        _logger.debug("Starting %s", actor)
+        actor._start_actor_loop()
+        return ref
 
     def __init__(self, *_args: Any, **_kwargs: Any) -> None:  # not Pykka's: see StoppedFlag
         self.__dict__  # noqa: B018 -- as in Settled: two threads may make a proxy at once
@@ -71,6 +97,10 @@ class PooledActor(pykka.Actor):
                 raise
         self.actor_inbox.start(self, home, weakref.ref(self._actor_ref))
 
+    @property
+    def _actor_has_begin(self) -> bool:
+        return getattr(self.on_start, "__func__", None) is not pykka.Actor.on_start
+
     def _actor_begin(self) -> None:
         try:
             self._actor_loop_setup()
@@ -91,6 +121,12 @@ class PooledActor(pykka.Actor):
                 self._actor_stop_reply = reply
             else:
                 settle(reply, response)
+
+    def _actor_raised(self, error: BaseException, message: Any) -> None:  # noqa: ARG002
+        if isinstance(error, Exception):
+            self._actor_failed(error, None)
+        else:
+            self._actor_crashed(error, None)
 
     def _actor_abandon(self) -> None:
         _logger.error("%s ends without on_stop(), as its dispatcher has been shut down", self)
@@ -160,8 +196,18 @@ class PooledActor(pykka.Actor):
         self.actor_stopped.set()
 
     def _actor_unregister(self) -> None:
-        if self._actor_registered:
-            ActorRegistry.unregister(self._actor_ref)
+        if not self._actor_registered:
+            return
+        ref, refs = self._actor_ref, ActorRegistry._actor_refs  # noqa: SLF001 -- as in `start`
+        with ActorRegistry._actor_refs_lock:  # noqa: SLF001
+            if refs and refs[-1] is ref:  # the last one first, as `stop_all` has it
+                del refs[-1]
+            elif ref in refs:
+                refs.remove(ref)
+            else:
+                _logger.debug("Unregistered %s (not found in registry)", ref)
+                return
+        _logger.debug("Unregistered %s", ref)
 
     def _handle_receive(self, message: Any) -> Any:
         if isinstance(message, tuple):  # as all of Pykka's own are

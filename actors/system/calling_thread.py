@@ -76,6 +76,11 @@ class CallingThreadDispatcher:
         return _NOTHING
 
     @property
+    def closed(self) -> bool:
+        """Whether it takes no more jobs."""
+        return self._closed
+
+    @property
     def threads(self) -> list[threading.Thread]:
         """Its own threads, of which it has none."""
         return []

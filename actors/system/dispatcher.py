@@ -35,9 +35,14 @@ class Dispatcher:
     A worker runs with a permit, of which there are as many as jobs may run at a time. Who has a
     permit and finds no job gives it back, and *then* looks at the queue once more; who adds a job
     looks for a permit after that. So one of the two sees the other, and no job is left lying
-    without any lock being held. All shared state changes by single atomic steps of deques, and
-    ``execute`` never blocks: it may be called from a signal handler or ``__del__``. (Where it has
-    to start a thread, ``Thread.start`` makes no such promise.)
+    without any lock being held. All shared state changes by single atomic steps of deques and
+    lists, and ``execute`` never blocks: it may be called from a signal handler or ``__del__``.
+    (Where it has to start a thread, ``Thread.start`` makes no such promise.)
+
+    At most one worker at a time is *on its way*: woken or started, and not yet at the queue. Who
+    adds a job meanwhile need not wake another. When it has taken a job and others are left, it
+    first wakes the next worker, as its own job may take for ever. So thousands of short jobs are
+    run by few threads, and yet no job waits for another one that blocks.
     """
 
     def __init__(
@@ -76,6 +81,7 @@ class Dispatcher:
         self._queue: deque[Job] = deque()
         self._permits = None if workers is None else Permits(workers)
         self._idle: list[Worker] = []  # the last is the warmest
+        self._calm: list[None] = [None]  # empty while a worker is on its way
         self._numbers = count(1)
         self._threads: dict[threading.Thread, None] = {}
         self._ended: deque[threading.Thread] = deque()  # they have left, but may still be alive
@@ -112,6 +118,14 @@ class Dispatcher:
                 self._queue.remove(job)
                 raise
 
+    def requeue(self, job: Job) -> None:
+        """``execute``, as the last step of a job: this worker looks at the queue next."""
+        worker = _here.worker
+        if worker is not None and worker.dispatcher is self and not worker.keeps:
+            self._queue.append(job)
+        else:
+            self.execute(job)
+
     def blocking(self) -> AbstractContextManager[object]:
         """Return a context manager for a part of a job that waits.
 
@@ -136,6 +150,11 @@ class Dispatcher:
         if worker is None or worker.dispatcher is not self:
             return _NOTHING
         return worker.keeping
+
+    @property
+    def closed(self) -> bool:
+        """Whether it takes no more jobs."""
+        return self._closed
 
     @property
     def threads(self) -> list[threading.Thread]:
@@ -194,10 +213,28 @@ class Dispatcher:
     def _bring_worker(self) -> bool:
         """Set one more worker to work, if there is a job and room for it.
 
-        Every job that is added, and every permit that comes free, calls for one worker.
+        Every job that is added, and every permit that comes free, calls for one worker. Returns
+        whether one is on its way now.
         """
-        if not self._queue or not (self._permits is None or self._permits.take()):
-            return False
+        while self._queue:
+            try:
+                try:
+                    self._calm.pop()
+                except IndexError:
+                    return True
+                if self._take_permit():
+                    return self._send_worker()
+            except BaseException:  # a Ctrl-C; once too often does no harm
+                self._calm.append(None)
+                raise
+            self._calm.append(None)
+            if self._permits is None or not self._permits.left:
+                return False
+            # It came free in between, when its worker may have seen an empty queue; and who added
+            # the job after that has left it to us.
+        return False
+
+    def _send_worker(self) -> bool:
         try:
             worker = self._idle.pop()
         except IndexError:
@@ -218,6 +255,7 @@ class Dispatcher:
                 raise  # interrupted after the start: the thread is at work, permit and all
             del self._threads[thread]
             self._ended.append(thread)  # an interrupt may have come after its start: it ends now
+            self._calm.append(None)
             self._give_permit()
             self._starved = True
             hope = self._retry_later()
@@ -248,11 +286,9 @@ class Dispatcher:
         return True
 
     def _retry(self) -> None:
-        """Bring as many workers as there are jobs waiting, as far as there is room."""
+        """Bring workers for the jobs that are waiting: one, that brings the next."""
         self._starved = False
-        for _ in range(len(self._queue)):
-            if not self._bring_worker():
-                return
+        self._bring_worker()
 
     def _take_permit(self) -> bool:
         return self._permits is None or self._permits.take()
@@ -267,6 +303,7 @@ class Dispatcher:
             return
         _here.worker = worker
         set_thread_hooks(blocker=self.blocking)
+        self._calm.append(None)
         while True:
             if worker.has_permit:
                 self._work(worker)
@@ -286,6 +323,9 @@ class Dispatcher:
                     worker.parker.park()
                 else:
                     break
+            if worker.has_permit:  # it was sent for
+                worker.arriving = True
+                self._calm.append(None)
         _here.worker = None
         self._leave(threading.current_thread())
 
@@ -301,6 +341,9 @@ class Dispatcher:
                     job = queue.popleft()
                 except IndexError:
                     break
+                if worker.arriving:
+                    worker.arriving = False
+                    self._bring_worker()
             else:
                 break
             self._run(job)

@@ -3,8 +3,6 @@
 import logging
 import queue
 import threading
-from _thread import allocate_lock
-from collections import deque
 from collections.abc import Callable
 from typing import Any, Protocol
 
@@ -33,7 +31,14 @@ class Home(Protocol):
     @property
     def execute(self) -> Callable[[Job], None]: ...
     @property
+    def requeue(self) -> Callable[[Job], None]:
+        """``execute``, as the last step of a job that runs there."""
+
+    @property
     def relay(self) -> Callable[..., None] | None: ...
+    @property
+    def closed(self) -> bool:
+        """Whether ``execute`` may raise."""
 
     def on_dead_letter(self) -> None:
         """Count a message that wanted no answer and reached a dead actor."""
@@ -52,12 +57,25 @@ class Receiver(Protocol):
     def actor_stopped(self) -> StoppedFlag: ...
     @property
     def _actor_runs_user_code(self) -> bool: ...
+    @property
+    def _actor_has_begin(self) -> bool:
+        """Whether ``_actor_begin`` does anything."""
+
+    @property
+    def _actor_takes_plain(self) -> bool:
+        """Whether a message that nobody waits for goes right to ``on_receive``, which may raise."""
+
+    def on_receive(self, message: Any) -> object:
+        """Handle a message."""
 
     def _actor_begin(self) -> None:
         """Come to life. Called once, before the first message."""
 
     def _actor_receive(self, message: Any, reply: pykka.Future[Any] | None) -> None:
         """Handle one message; it raises nothing."""
+
+    def _actor_raised(self, error: BaseException, message: Any) -> None:
+        """Handle what ``on_receive`` has raised."""
 
     def _actor_abandon(self) -> None:
         """Stop without a thread to do it on."""
@@ -83,28 +101,37 @@ class Mailbox:
 
     Putting appends the message, then tries for the flag that says "a run is scheduled". Who gets
     it schedules one. A run gives the flag back when the queue is empty, and *then* looks at the
-    queue again. So one of the two sees the other and no message is left lying. The flag is a lock
-    that nobody ever waits for: a message may be put from a signal handler or ``__del__``.
+    queue again. So one of the two sees the other and no message is left lying. Nobody ever waits:
+    a message may be put from a signal handler or ``__del__``.
 
-    The flag is held from the start, so that messages wait until the actor is started; and for
-    good once the actor has stopped, when whoever puts a message answers it too.
+    The flag is a list, from which whoever schedules a run takes the one item: so a look at it costs
+    next to nothing while a run is scheduled (see benchmarks/actor_messages.py). It is taken from
+    the start, so that messages wait until the actor is started; and for good once the actor has
+    stopped, when whoever puts a message answers it too.
+
+    The queue is a list too, as an empty deque takes 760 bytes. Senders append to it, and the run
+    that has the flag takes all that is there at once, and turns it around.
+
+    All of this rests on single steps of lists being atomic, and on one thread's steps being seen
+    in their order: by the GIL, or by the lock that each list has where there is none.
 
     A message lies in the queue bare when nobody waits for an answer, else in Pykka's envelope.
     """
 
     __slots__ = (
+        "_batch",
         "_closed",
         "_home",
+        "_idle",
         "_messages",
         "_owner",
         "_receiver",
-        "_scheduled",
     )
 
     def __init__(self) -> None:
-        self._messages: deque[Any] = deque()
-        self._scheduled = allocate_lock()
-        self._scheduled.acquire()
+        self._messages: list[Any] = []
+        self._batch: list[Any] | tuple[()] = ()  # what a run has taken, the oldest last
+        self._idle: list[None] = []  # the flag; empty while a run is scheduled
         self._closed = False
         self._receiver: Receiver | None = None
         self._home: Home | None = None
@@ -122,6 +149,9 @@ class Mailbox:
         self._receiver = receiver
         self._home = home
         self._owner = owner
+        if not receiver._actor_has_begin and not home.closed:  # noqa: SLF001 -- see below
+            self._give_back()
+            return
         try:
             home.execute(self._begin)
         except RuntimeError:
@@ -137,11 +167,8 @@ class Mailbox:
         try:
             self._messages.append(item)
         finally:  # a KeyboardInterrupt between the two must not leave the message lying
-            if self._scheduled.acquire(False):  # noqa: FBT003 -- by position: it is the hot path
-                try:
-                    self._home.execute(self)  # type: ignore[union-attr]
-                except RuntimeError:  # the dispatcher was shut down under a living actor
-                    self.abandon()
+            if self._idle:
+                self._schedule()
             elif self._closed:
                 self._refuse()
 
@@ -161,13 +188,21 @@ class Mailbox:
 
     def _look(self) -> None:
         """See that what was added is handled, or answered."""
-        if self._scheduled.acquire(blocking=False):
-            try:
-                self._home.execute(self)  # type: ignore[union-attr]
-            except RuntimeError:  # the dispatcher was shut down under a living actor
-                self.abandon()
+        if self._idle:
+            self._schedule()
         elif self._closed:
             self._refuse()
+
+    def _schedule(self) -> None:
+        """Have the messages delivered, unless somebody else is about it."""
+        try:
+            self._idle.pop()
+        except IndexError:
+            return
+        try:
+            self._home.execute(self)  # type: ignore[union-attr]
+        except RuntimeError:  # the dispatcher was shut down under a living actor
+            self.abandon()
 
     def get(self) -> Envelope[Any]:
         """Take the oldest message. Meant for the actor's own turn: it does not wait.
@@ -175,12 +210,12 @@ class Mailbox:
         Raises:
             IndexError: there is none.
         """
-        item = self._messages.popleft()
+        item = self._batch.pop() if self._batch else self._messages.pop(0)
         return item if item.__class__ is Envelope else Envelope(item)
 
     def empty(self) -> bool:
         """Whether there is no message; another thread may put one at any time."""
-        return not self._messages
+        return not self._batch and not self._messages
 
     def count_dead_letter(self) -> None:
         """Count a message that nobody answers and that its actor does not see."""
@@ -197,8 +232,7 @@ class Mailbox:
             receiver._actor_abandon()  # noqa: SLF001 -- a name out of the users' way
             self._end(receiver)
             return
-        self._closed = True
-        self._refuse()
+        self._close()
 
     def _begin(self) -> None:
         receiver = self._receiver
@@ -216,60 +250,99 @@ class Mailbox:
         receiver = self._receiver
         if receiver is None:
             return
-        messages = self._messages
         stopped = receiver.actor_stopped
         tracked = receiver._actor_runs_user_code  # noqa: SLF001 -- likewise
         if tracked:
             previous, _here.receiver = _here.receiver, receiver
-        receive = receiver._actor_receive  # noqa: SLF001 -- a name out of the users' way
-        left = BATCH
         try:
-            while left and messages and not stopped._is_set:  # noqa: SLF001 -- for every message
-                left -= 1
-                item = messages.popleft()
-                if item.__class__ is Envelope:
-                    receive(item.message, item.reply_to)
-                else:
-                    receive(item, None)
-                del item  # or it would live until the next one comes
+            self._deliver(receiver, stopped)
             if stopped._is_set:  # noqa: SLF001
                 self._end(receiver)
                 return
         finally:
             if tracked:
                 _here.receiver = previous
-        if not messages:
-            self._scheduled.release()
-            if not messages or not self._scheduled.acquire(blocking=False):
-                return
+        if self._batch or self._messages:
+            self._pass_on()
+        else:
+            self._give_back()
+
+    def _deliver(self, receiver: Receiver, stopped: StoppedFlag) -> None:
+        """Hand over messages until there are none, or enough of them, or the actor has stopped."""
+        messages, batch = self._messages, self._batch
+        receive = receiver._actor_receive  # noqa: SLF001 -- a name out of the users' way
+        plain = receiver.on_receive if receiver._actor_takes_plain else None  # noqa: SLF001
+        left = BATCH
+        while left and not stopped._is_set:  # noqa: SLF001 -- for every message
+            if not batch:
+                if not messages:
+                    break
+                batch = self._batch = messages[::-1]
+                del messages[: len(batch)]  # others have only added to it
+            left -= 1
+            item = batch.pop()
+            if item.__class__ is Envelope:
+                receive(item.message, item.reply_to)
+            elif plain is None or isinstance(item, tuple):  # as all of Pykka's own are
+                receive(item, None)
+            else:  # the hot path: `receive` without its steps for replies
+                try:
+                    plain(item)
+                except BaseException as error:  # noqa: BLE001 -- the actor knows what to do
+                    receiver._actor_raised(error, item)  # noqa: SLF001 -- likewise
+            del item  # or it would live until the next one comes
+        if not batch:
+            self._batch = ()
+
+    def _give_back(self) -> None:
+        """Let the next message schedule a run."""
+        self._idle.append(None)
+        if self._messages:  # it came before the flag was back
+            self._schedule()
+
+    def _pass_on(self) -> None:
         try:
-            self._home.execute(self)  # type: ignore[union-attr]
+            self._home.requeue(self)  # type: ignore[union-attr]
         except RuntimeError:
             self.abandon()
 
     def _end(self, receiver: Receiver) -> None:
-        self._closed = True  # before the queue is emptied: who puts later empties it again
-        self._refuse()
+        self._close()
         self._receiver = None
         receiver._actor_end()  # noqa: SLF001 -- a name out of the users' way
+
+    def _close(self) -> None:
+        """Answer all messages, now and from now on."""
+        if self._batch or self._messages:
+            messages = self._messages[::-1]
+            del self._messages[: len(messages)]
+            left = [*messages, *self._batch]  # the oldest last
+            self._batch = ()
+            while left:
+                self._answer_dead(left.pop())
+        self._closed = True  # before the queue is emptied: who puts later empties it again
+        self._refuse()
 
     def _refuse(self) -> None:
         """Answer what is in the queue for an actor that is dead."""
         while self._messages:
             try:
-                item = self._messages.popleft()
+                item = self._messages.pop(0)
             except IndexError:
                 return  # another thread has answered it
-            message, reply = _open(item)
-            if isinstance(message, _ActorStop):
-                if reply is not None:
-                    settle(reply, True)  # noqa: FBT003 -- the answer to stop()
-            elif reply is not None:
-                name = self._owner() or "The actor"
-                error = pykka.ActorDeadError(f"{name} stopped before handling the message")
-                settle(reply, error=error)
-            else:
-                self.count_dead_letter()
+            self._answer_dead(item)
+
+    def _answer_dead(self, item: Any) -> None:
+        message, reply = _open(item)
+        if isinstance(message, _ActorStop):
+            if reply is not None:
+                settle(reply, True)  # noqa: FBT003 -- the answer to stop()
+        elif reply is not None:
+            name = self._owner() or "The actor"
+            error = pykka.ActorDeadError(f"{name} stopped before handling the message")
+            settle(reply, error=error)
+        else:
+            self.count_dead_letter()
 
 
 def _open(item: Any) -> tuple[Any, pykka.Future[Any] | None]:

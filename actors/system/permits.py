@@ -20,6 +20,11 @@ class Permits:
         """Whether more have been taken than there are."""
         return bool(self._debts)
 
+    @property
+    def left(self) -> bool:
+        """Whether there is one to be taken."""
+        return bool(self._free)
+
     def take(self) -> bool:
         """Take one if there is one."""
         try:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 A = TypeVar("A", bound="PooledActor")
 
+_STOP = _ActorStop()
 _naming = threading.RLock()  # for the URNs
 
 
@@ -58,11 +59,11 @@ class PooledActorRef(pykka.ActorRef[A]):
         Raises:
             pykka.ActorDeadError: the actor has stopped.
         """
-        if self.actor_stopped.is_set():
+        if self.actor_stopped._is_set:  # noqa: SLF001 -- the hot path, as the next line is
             self.actor_inbox.count_dead_letter()
             msg = f"{self} not found"
             raise pykka.ActorDeadError(msg)
-        self.actor_inbox.tell(message)
+        self.actor_inbox.put(Envelope(message) if message.__class__ is Envelope else message)
 
     @overload
     def ask(
@@ -136,5 +137,5 @@ class PooledActorRef(pykka.ActorRef[A]):
         if self.actor_stopped.is_set():
             future.set(False)
         else:
-            self.actor_inbox.put(Envelope(_ActorStop(), future))
+            self.actor_inbox.put(Envelope(_STOP, future))
         return future.get(timeout=timeout) if block else future

@@ -11,11 +11,12 @@ _making = threading.RLock()  # for the dicts of waiters
 class StoppedFlag(threading.Event):
     """A ``threading.Event`` that costs nothing until somebody waits for it."""
 
-    _is_set = False
-    _waiters: dict[Parker, None] | None = None
+    __slots__ = ("_is_set", "_waiters")
 
     def __init__(self) -> None:  # not Event's, which would make a condition and a lock
         """Make a flag that is not set."""
+        self._is_set = False
+        self._waiters: dict[Parker, None] | None = None
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__}: {'set' if self._is_set else 'unset'}>"

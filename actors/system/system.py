@@ -90,7 +90,8 @@ class ActorSystem:
             self._own_dispatcher = dispatcher
         self._dispatcher: SystemDispatcher = dispatcher
         self.relay = relay
-        self.execute = dispatcher.execute  # bound once: mailboxes use it for every message
+        self.execute = dispatcher.execute  # bound once: mailboxes use them for every message
+        self.requeue = getattr(dispatcher, "requeue", dispatcher.execute)
         self._known: set[type[PooledActor]] = set()  # classes that were found fit to spawn
         self._refs: dict[PooledActorRef[Any], None] = {}  # the living, in the order of spawning
         self._dead_letters = Tally()
@@ -113,6 +114,11 @@ class ActorSystem:
         return self._dispatcher
 
     @property
+    def closed(self) -> bool:
+        """Whether the dispatcher may take no more jobs; one that can't tell has to be asked."""
+        return getattr(self._dispatcher, "closed", True)
+
+    @property
     def actors(self) -> int:
         """How many actors have been started and have not ended."""
         return len(self._refs)
@@ -125,7 +131,8 @@ class ActorSystem:
     def spawn(self, actor_class: type[A], *args: Any, **kwargs: Any) -> PooledActorRef[A]:
         """Make an actor and start it. It is not in Pykka's global registry.
 
-        ``__init__`` runs here and now, ``on_start`` on the actor's first turn.
+        ``__init__`` runs here and now, ``on_start`` on the actor's first turn. An actor without an
+        ``on_start`` of its own needs no thread before its first message.
 
         Args:
             actor_class: A subclass of ``PooledActor``.

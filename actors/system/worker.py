@@ -13,6 +13,7 @@ class Worker:
     """One thread of a dispatcher, as the others see it."""
 
     __slots__ = (
+        "arriving",
         "blocking",
         "claim",
         "dispatcher",
@@ -29,6 +30,7 @@ class Worker:
         self.dispatcher = dispatcher
         self.parker = Parker()
         self.claim = threading.Lock()  # taken by the thread, or by who gave up starting it
+        self.arriving = True  # it was sent for, and has not taken a job yet
         self.has_permit = True  # set, before it is woken, by who took the permit for it
         self.keeps = False  # whether the next job executed from here is to be kept
         self.kept: Job | None = None

@@ -235,6 +235,7 @@ class SimSystem(ActorSystem):
         actor = ref._actor_weakref()  # noqa: SLF001 - it is about to start
         if actor is not None:
             # On the instance, so that the actor's class is the one of production.
+            actor._actor_takes_plain = False  # noqa: SLF001 - all messages go through the next
             actor._actor_receive = functools.partial(  # noqa: SLF001
                 self._deliver,
                 actor,

@@ -154,17 +154,23 @@ def test_an_actor_or_a_job_without_any_hope_of_a_thread_is_refused_and_later_one
         def on_receive(self, message: Any) -> Any:
             return message
 
+    class Starter(Echo):
+        def on_start(self) -> None:
+            ran.append("started")
+
     ran: list[str] = []
     with ActorSystem(workers=1) as system:
         dispatcher = Dispatcher(1)
         with monkeypatch.context() as patched:
             patched.setattr(threading.Thread, "start", _refuse)
             with pytest.raises(RuntimeError, match="none can be started"):
-                system.spawn(Echo)
+                system.spawn(Starter)
+            idle = system.spawn(Echo)  # which needs none until it is told something
             with pytest.raises(RuntimeError, match="none can be started"):
                 dispatcher.execute(lambda: ran.append("refused"))
-        assert system.actors == 0
-        assert system.spawn(Echo).ask(1, timeout=LIMIT) == 1
+        assert system.actors == 1
+        assert idle.ask(1, timeout=LIMIT) == 1
+        assert system.spawn(Starter).ask(1, timeout=LIMIT) == 1
         dispatcher.execute(lambda: ran.append("run"))
         assert dispatcher.shutdown(LIMIT)
-    assert ran == ["run"]
+    assert ran == ["started", "run"]

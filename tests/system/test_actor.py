@@ -185,7 +185,7 @@ def test_a_message_may_be_sent_while_the_mailbox_is_in_the_middle_of_putting_one
                 ref.tell("inner")
 
     messages = inbox._messages
-    assert inbox._scheduled.acquire(timeout=PATIENCE)  # as if a run were scheduled
+    inbox._idle.pop()  # as if a run were scheduled
     inbox._messages = Reentrant()  # type: ignore[assignment]
     ref.tell("outer")
     inbox._messages = messages
@@ -441,21 +441,24 @@ def test_a_message_put_just_before_a_run_gives_up_is_not_left_lying(system: Acto
     ref = system.spawn(Collector)
     inbox = ref.actor_inbox
     assert ref.ask(list, timeout=PATIENCE) == []
-    flag = inbox._scheduled
+    flag = inbox._idle
     late: Future[Any] = Future()
 
-    class Flag:
+    class Flag(list[None]):
         """Lets a message arrive when the run has seen an empty queue and still has the flag."""
 
-        def acquire(self, blocking: bool = True) -> bool:
-            return flag.acquire(blocking)
+        def __bool__(self) -> bool:
+            return bool(flag)
 
-        def release(self) -> None:
-            inbox._scheduled = flag
+        def pop(self, *_index: Any) -> None:
+            flag.pop()
+
+        def append(self, token: None) -> None:
+            inbox._idle = flag
             inbox.put(Envelope("late", late))
-            flag.release()
+            flag.append(token)
 
-    inbox._scheduled = Flag()  # type: ignore[assignment]
+    inbox._idle = Flag()
     ref.tell("early")
     assert late.get(timeout=PATIENCE) is None
     assert ref.ask(list, timeout=PATIENCE) == ["early", "late"]

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from actors.system import Clock, Dispatcher, Future
+from actors.system import Clock, Dispatcher, Future, get_all
 from actors.system.permits import Permits
 
 PATIENCE = 20.0  # seconds that no test should ever need
@@ -430,4 +430,70 @@ def test_a_job_that_comes_just_before_the_last_permit_is_given_back_is_not_left_
     dispatcher._permits = JustBefore(1)
     dispatcher.execute(lambda: None)
     late.get(timeout=PATIENCE)
+    assert dispatcher.shutdown(PATIENCE)
+
+
+def test_a_job_that_comes_while_another_finds_no_room_is_not_left_lying() -> None:
+    dispatcher = Dispatcher(1)
+    early, late = Future[None](), Future[None]()
+
+    class InBetween(Permits):
+        """All comes free, and a job is added, just after somebody has found no room."""
+
+        met = False
+
+        def take(self) -> bool:
+            if not self.met:
+                self.met = True
+                dispatcher.execute(late.set)
+                return False
+            return super().take()
+
+    dispatcher._permits = InBetween(1)
+    dispatcher.execute(early.set)
+    assert get_all([early, late], timeout=PATIENCE) == [None, None]
+    assert dispatcher.shutdown(PATIENCE)
+
+
+@pytest.mark.parametrize("workers", [2, None])
+def test_one_worker_at_a_time_is_on_its_way_however_many_jobs_come(
+    workers: int | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dispatcher = Dispatcher(workers)
+    sent: list[None] = []
+    send = dispatcher._send_worker
+
+    def hold_back() -> bool:
+        sent.append(None)
+        return True
+
+    monkeypatch.setattr(dispatcher, "_send_worker", hold_back)
+    done = [Future[None]() for _ in range(100)]
+    for future in done:
+        dispatcher.execute(future.set)
+    assert len(sent) == 1
+    monkeypatch.undo()
+    send()
+    get_all(done, timeout=PATIENCE)
+    assert dispatcher.shutdown(PATIENCE)
+
+
+def test_a_job_that_asks_to_go_on_later_is_run_by_the_same_thread_behind_the_others() -> None:
+    dispatcher = Dispatcher(1)
+    ran: list[str] = []
+    over: Future[set[int]] = Future()
+    threads: set[int] = set()
+
+    def again() -> None:
+        threads.add(threading.get_ident())
+        ran.append("again")
+        if len(ran) == 1:
+            dispatcher.execute(lambda: ran.append("other"))
+            dispatcher.requeue(again)
+        else:
+            over.set(threads)
+
+    dispatcher.requeue(again)
+    assert len(over.get(timeout=PATIENCE)) == 1
+    assert ran == ["again", "other", "again"]
     assert dispatcher.shutdown(PATIENCE)

@@ -293,3 +293,10 @@ def test_an_actor_made_while_the_system_stops_is_refused_and_its_messages_answer
     assert replies[1].get(timeout=0)
     assert system.actors == 0
     system.stop(PATIENCE)
+
+
+def test_actors_without_on_start_are_started_without_a_thread() -> None:
+    with ActorSystem(1) as system:
+        refs = [system.spawn(Echo) for _ in range(100)]
+        assert system.dispatcher.threads == []
+        assert refs[-1].ask(1, timeout=PATIENCE) == 1

@@ -12,8 +12,8 @@ MUTANTS = (
         "8",
         "messages of one sender overtake each other",
         (
-            "                item = messages.popleft()\n                if item.__class__ is Envelope:",
-            "                item = messages.pop()\n                if item.__class__ is Envelope:",
+            "                batch = self._batch = messages[::-1]\n",
+            "                batch = self._batch = messages[:]\n",
         ),
     ),
     mutant(
@@ -21,9 +21,9 @@ MUTANTS = (
         "2",
         "lost wake-up: a message put while a run gives up its turn lies for ever",
         (
-            "            if not messages or not self._scheduled.acquire(blocking=False):\n"
-            "                return\n",
-            "            return\n",
+            "        self._idle.append(None)\n        if self._messages:  # it came before the flag was back\n"
+            "            self._schedule()\n",
+            "        self._idle.append(None)\n",
         ),
     ),
     mutant(
@@ -32,8 +32,8 @@ MUTANTS = (
         "a message put while an actor ends is never answered",
         (
             "        self._closed = True  # before the queue is emptied: who puts later empties it"
-            " again\n        self._refuse()\n        self._receiver = None\n",
-            "        self._refuse()\n        self._closed = True\n        self._receiver = None\n",
+            " again\n        self._refuse()\n",
+            "        self._refuse()\n        self._closed = True\n",
         ),
     ),
     mutant(

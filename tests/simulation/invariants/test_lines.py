@@ -73,6 +73,9 @@ class Receiver:
     """An actor, as a mailbox sees it."""
 
     _actor_runs_user_code = False
+    _actor_has_begin = True
+
+    _actor_takes_plain = True
 
     def __init__(self, stops_after: int | None) -> None:
         self.actor_stopped = StoppedFlag()
@@ -90,6 +93,14 @@ class Receiver:
         if len(self.got) == self._stops_after:
             self.actor_stopped.set()
 
+    def on_receive(self, message: Any) -> None:
+        self._actor_receive(message, None)
+        raise ZeroDivisionError
+
+    def _actor_raised(self, error: BaseException, message: Any) -> None:
+        assert message is self.got[-1]
+        assert isinstance(error, ZeroDivisionError)
+
     def _actor_abandon(self) -> None:
         raise AssertionError("its home takes every job")
 
@@ -106,6 +117,10 @@ class Home:
 
     def execute(self, job: Any) -> None:
         self._tasks.start(job)
+
+    requeue = execute
+    relay = None
+    closed = False
 
     def on_dead_letter(self) -> None:
         self.dead_letters += 1
@@ -133,7 +148,10 @@ def test_20_a_message_that_meets_the_end_of_its_actor_is_answered(senders: int, 
 
 
 def deliver(counts: list[int], stops_after: int | None, schedule: Any) -> None:
-    """Send so many messages from each sender to an actor that may stop, and look at all of them."""
+    """Send so many messages from each sender to an actor that may stop, and look at all of them.
+
+    Every other one is told, and raises.
+    """
     receiver, replies = Receiver(stops_after), list[Future[Any]]()
     with stepped(schedule) as tasks:
         home, mailbox = Home(tasks), Mailbox()
@@ -141,17 +159,25 @@ def deliver(counts: list[int], stops_after: int | None, schedule: Any) -> None:
 
         def send(sender: int, count: int) -> None:
             for number in range(count):
+                if (sender + number) % 2:
+                    mailbox.tell(f"{sender} {number}")
+                    continue
                 reply: Future[Any] = Future()
                 replies.append(reply)
-                mailbox.put(Envelope((sender, number), reply))
+                mailbox.put(Envelope(f"{sender} {number}", reply))
 
         for sender, count in enumerate(counts):
             tasks.start(lambda sender=sender, count=count: send(sender, count))
         tasks.join()
     assert all(reply.done() for reply in replies)
     assert len(set(receiver.got)) == len(receiver.got)
+    got = [tuple(map(int, message.split())) for message in receiver.got]
+    told = sum(
+        (sender + number) % 2 for sender, count in enumerate(counts) for number in range(count)
+    )
+    assert home.dead_letters == told - sum(sum(message) % 2 for message in got)
     for sender, count in enumerate(counts):
-        mine = [number for who, number in receiver.got if who == sender]
+        mine = [number for who, number in got if who == sender]
         assert mine == list(range(len(mine)))
         if stops_after is None:
             assert len(mine) == count
