@@ -240,9 +240,7 @@ class Admission:
             return False
         if not action.is_async and self.busy >= self.workers:
             return False
-        if action.max_concurrency is not None and not self._limited(action).free():
-            return False
-        return True
+        return action.max_concurrency is None or self._limited(action).free()
 
     def next(self, now: float, *, async_too: bool = True) -> Queued | None:
         """The queued work that may start now and comes first; take one index from it.

@@ -210,6 +210,8 @@ class AllocatorRecord(ProtocolActor):
                     counts[Phase.WAITING] += 1
                 else:
                     counts[Phase.RUNNING] += 1
+        for run in self._runs:
+            counts[Phase.WAITING] += sum(1 for ledger in tuple(run.ledgers) if ledger.is_open)
         # They are counted as running; one may have just ended, hence no more than run.
         asleep = min(len(self._environment.asleep), counts[Phase.RUNNING])
         counts[Phase.RUNNING] -= asleep

@@ -15,6 +15,9 @@ from asyncio import _get_running_loop
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from actors.loans import Ledger
+from actors.messages import Lending
+from actors.protocol_actor import send
 from orchestrator.asynchronous import AsyncOrchestrator
 from orchestrator.blocking import Orchestrator
 from orchestrator.context import ExecutionContext
@@ -26,7 +29,6 @@ from orchestrator.values import Execution
 if TYPE_CHECKING:
     from actors.emission import Emission
     from actors.environment import Environment
-    from actors.loans import Ledger
     from actors.wait import Wait
 
 __all__ = ["Attempt", "Interruption"]
@@ -98,6 +100,17 @@ class Attempt:
         """Take the start token; of the worker and the cancel, only one ever gets ``True``."""
         return self._token.acquire(False)  # noqa: FBT003
 
+    @property
+    def as_parent(self) -> Any:
+        """The ref that its children tell of their ends."""
+        return self.ref
+
+    def open_ledger(self) -> Ledger:
+        """A ledger of the children in its place, which the allocator knows from now on."""
+        ledger = self.ledger = Ledger()
+        send(self.environment.allocator, Lending(self.execution_id, ledger))
+        return ledger
+
     def become_actor(self) -> None:
         """See that the execution has an actor: its code is about to wait."""
 
@@ -111,6 +124,8 @@ class Attempt:
         # What it shares with its context and its task must not live until a garbage collection.
         self.context = _ENDED
         self.task = None
+        if self.below is not None:
+            self.below = None
 
     def cancel(self) -> None:
         """End its waits, now and ever after, and tell its code to end."""

@@ -39,8 +39,9 @@ def emission_below(
     variables: Any,
     group_id: str | None = None,
     deadline: float | None = None,
+    ref: Any = None,
 ) -> Emission:
-    """What *attempt* gives to the children that it emits or calls."""
+    """What *attempt* gives to the children that it emits or calls; they tell *ref*."""
     context = attempt.context
     above = context.deadline
     if above is not None:
@@ -53,7 +54,7 @@ def emission_below(
         parent.entries,
         given.task_id or given.id,
         given.id,
-        attempt.ref,
+        attempt.ref if ref is None else ref,
         group_id,
         None,
         deadline,

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from actors.ready import NOBODY, Front, goes_ahead
 
 if TYPE_CHECKING:
+    from actors.emission import Emission
     from actors.run import Run
     from orchestrator.values import Execution
 

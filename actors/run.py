@@ -20,7 +20,8 @@ from actors.attempt import Attempt
 from actors.batch import Batch
 from actors.emission import Emission, snapshot
 from actors.execution import ExecutionActor
-from actors.messages import CallOut, Promoted, RunOver
+from actors.loans import Ledger
+from actors.messages import CallOut, Lending, Promoted, RunOver
 from actors.protocol_actor import send
 from actors.system.mailbox import Mailbox
 from orchestrator.context import ExecutionContext
@@ -31,13 +32,13 @@ if TYPE_CHECKING:
     from actors.admission import Slots
     from actors.environment import Environment
     from actors.fan_in import Completed
-    from actors.loans import Ledger
     from actors.wait import Nap
 
 __all__ = ["LEAF", "OVER", "LeafAttempt", "Run"]
 
 
 _ONE = (0,)
+_NONE: dict[Ledger, None] = {}
 
 
 class Run:
@@ -56,6 +57,7 @@ class Run:
     completed = 0
     adopted: set[int] | None = None  # the allocator's own: which are live as actors
     nap: Nap | None = None  # the allocator's own: the last sleep of its blocking child
+    ledgers: dict[Ledger, None] = _NONE  # of its leaves that call; one's own once there is one
     seen_started = 0
     seen_completed = 0
 
@@ -224,8 +226,29 @@ class LeafAttempt(Attempt):
 
     @property
     def is_actor(self) -> bool:
-        """Whether it is an actor, whoever made it one."""
+        """Whether it is one by now, whoever made it so; asked by its own code."""
         return self.run.fates.get(self.index) is not None
+
+    @property
+    def as_parent(self) -> Any:
+        """As a leaf, a ref that makes it an actor once there is something to tell."""
+        return self.__dict__.get("ref") or _Parent(self)
+
+    def open_ledger(self) -> Ledger:
+        """As a leaf, one that its run knows."""
+        run = self.run
+        if run.ledger is not None:  # which the allocator does not know
+            self.become_actor()
+        if self.is_actor:
+            return super().open_ledger()
+        ledger = self.ledger = Ledger()
+        if not run.ledgers:
+            run.ledgers = {}
+        run.ledgers[ledger] = None
+        if self.is_actor:  # it has just become one: either of the two sees the other
+            run.ledgers.pop(ledger, None)
+            send(self.environment.allocator, Lending(self.execution_id, ledger))
+        return ledger
 
     def become_actor(self) -> None:
         """See that the execution has an actor, for a wait that the allocator has to know."""
@@ -272,6 +295,8 @@ class LeafAttempt(Attempt):
         """Make it an actor, unless its code has ended; the ref, of a dead actor where it has."""
         run, index = self.run, self.index
         batch, environment = run.batch, run.environment
+        if run.ledger is not None:
+            batch.emission.parent.actor_inbox  # noqa: B018 - its caller is one before it is
         actor = ExecutionActor(
             environment,
             self._emission,
@@ -297,6 +322,20 @@ class LeafAttempt(Attempt):
         if batch.action.is_async and run.ledger is None and run.is_last():
             send(environment.allocator, RunOver(run))
         return ref
+
+
+class _Parent:
+    """The ref of a leaf that has called a child in its place; it has no actor until told."""
+
+    __slots__ = ("_attempt",)
+
+    def __init__(self, attempt: LeafAttempt) -> None:
+        self._attempt = attempt
+
+    @property
+    def actor_inbox(self) -> Any:
+        """The mailbox of its actor, which is made."""
+        return self._attempt.ref.actor_inbox
 
 
 class _Gone:
@@ -332,6 +371,7 @@ def _settle_layout() -> None:
         "told_running",
         "code_over",
         "ledger",
+        "below",
         "_view",
     ):
         setattr(leaf, name, None)

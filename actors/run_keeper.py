@@ -128,6 +128,7 @@ class RunKeeper(AllocatorRecord):
         self._live[child.id] = live
         if batch.group is not None:
             batch.group.live[child.id] = live
+        self._adopt_ledger(run, message.index, live)
         if run.ledger is not None:
             self._end_loan(run, run.ledger, live)
             self._adopt_nap(run, message.index, live)
@@ -144,6 +145,15 @@ class RunKeeper(AllocatorRecord):
         self._adopt_nap(run, message.index, live)
         if batch.call is not None:
             self._note_blocked(batch.call, child.id)
+
+    def _adopt_ledger(self, run: Run, index: int, live: Live) -> None:
+        """A leaf that has called children in its place has become an actor."""
+        attempt = run.owners.get(index)
+        ledger = attempt.ledger if isinstance(attempt, LeafAttempt) else None
+        if ledger is not None:
+            live.ledger = ledger
+            self._lenders[live] = None
+            run.ledgers.pop(ledger, None)
 
     def _adopt_nap(self, run: Run, index: int, live: Live) -> None:
         """A leaf that sleeps has become an actor: it is one that waits, or waits to go on."""
@@ -180,9 +190,10 @@ class RunKeeper(AllocatorRecord):
 
     def _count_loans(self, live: Live) -> None:
         """Add up what has become of children in their caller's place since the last time."""
-        ledger = live.ledger
-        if ledger is None:
-            return
+        if live.ledger is not None:
+            self._count_ledger(live.ledger)
+
+    def _count_ledger(self, ledger: Ledger) -> None:
         cancelled, completed, began = ledger.cancelled, ledger.completed, ledger.began
         seen = ledger.seen
         ledger.seen = (began, completed, cancelled)
@@ -192,6 +203,8 @@ class RunKeeper(AllocatorRecord):
 
     def _count_run(self, run: Run) -> None:
         """Add up what has happened in the run since the last time."""
+        for ledger in tuple(run.ledgers):
+            self._count_ledger(ledger)
         completed = run.completed  # read first: what has completed has started
         started = run.started
         new, over = started - run.seen_started, completed - run.seen_completed

@@ -92,6 +92,39 @@ async def calls_async(children: int) -> None:
         await orchestrator.call(Execution.ad_hoc("bench:inc_async", index))
 
 
+@actions.register("counts:sleeper_async")
+async def sleeper_async(_index: int) -> None:
+    await here_async().sleep(0.001)
+
+
+@actions.register("counts:parent_async")
+async def parent_async(index: int) -> int:
+    return int(await here_async().call(Execution.ad_hoc("bench:inc_async", index)))
+
+
+async def sleepers_async(children: int) -> None:
+    orchestrator = here_async()
+    group = await orchestrator.emit_for_each(range(children), "x", Task("counts:sleeper_async"))
+    await orchestrator.await_group(group)
+
+
+async def parents_async(children: int) -> None:
+    orchestrator = here_async()
+    group = await orchestrator.emit_for_each(range(children), "x", Task("counts:parent_async"))
+    assert len(await orchestrator.await_group(group)) == children
+
+
+@actions.register("counts:parent")
+def parent(index: int) -> int:
+    return int(here().call(Execution.ad_hoc("bench:inc", index)))
+
+
+def parents(children: int) -> None:
+    orchestrator = here()
+    group = orchestrator.emit_for_each(range(children), "x", Task("counts:parent"))
+    assert len(orchestrator.await_group(group)) == children
+
+
 def fan_out(children: int) -> None:
     orchestrator = here()
     group = orchestrator.emit_for_each(range(children), "x", Task("bench:inc"))
@@ -147,8 +180,11 @@ def per_child(take: Callable[[int], Calls]) -> dict[CodeType, float]:
 KINDS: dict[str, Callable[[int], Calls]] = {
     "async child": lambda n: on_one_thread(fan_out_async, n, watched=False),
     "async child, watched": lambda n: on_one_thread(fan_out_async, n, watched=True),
+    "async sleeper": lambda n: on_one_thread(sleepers_async, n, watched=False),
+    "async parent of one call": lambda n: on_one_thread(parents_async, n, watched=False),
     "async call": lambda n: on_one_thread(calls_async, n, watched=False),
     "blocking child": lambda n: on_worker_threads(fan_out, n),
+    "blocking parent of one call": lambda n: on_worker_threads(parents, n),
     "blocking call": lambda n: on_worker_threads(calls, n),
 }
 

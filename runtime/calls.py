@@ -11,8 +11,7 @@ from actors.batch import Batch
 from actors.below import emission_below
 from actors.emission import Emission, cancelled_snapshot, snapshot
 from actors.environment import Environment
-from actors.loans import Ledger
-from actors.messages import Lending, SubmitCall, WaitEnded, WaitHurried
+from actors.messages import SubmitCall, WaitEnded, WaitHurried
 from actors.protocol_actor import request, send
 from actors.run import LEAF, Run
 from actors.system.parking import new_parker
@@ -85,8 +84,7 @@ class Calls:
             raise DuplicateExecutionError(child.id)
         ledger = attempt.ledger
         if ledger is None:
-            ledger = attempt.ledger = Ledger()
-            send(environment.allocator, Lending(attempt.execution_id, ledger))
+            ledger = attempt.open_ledger()
         variables = contextvars.copy_context()
         emission = _below(attempt)
         priority = emission.priority if child.priority is None else child.priority
@@ -119,6 +117,7 @@ class Calls:
         return run.fates.get(0) in (None, LEAF)
 
     def _submit(self, wait: CallWait, child: Execution, action: Action) -> None:
+        wait.attempt.become_actor()
         emission, variables = _below(wait.attempt), contextvars.copy_context()
         request(self._environment.allocator, SubmitCall(emission, variables, child, action, wait))
 
@@ -167,7 +166,9 @@ def _below(attempt: Attempt) -> Emission:
     """What the attempt's calls have in common: all but their variables."""
     emission = attempt.below
     if emission is None or emission.process is not attempt.context.process:
-        emission = attempt.below = emission_below(attempt, *attempt.origin, _NO_VARIABLES)
+        emission = attempt.below = emission_below(
+            attempt, *attempt.origin, _NO_VARIABLES, ref=attempt.as_parent
+        )
     return emission
 
 
@@ -175,11 +176,9 @@ _NO_VARIABLES = contextvars.Context()  # so that an attempt and its context don'
 
 
 def _check_in(attempt: Attempt) -> None:
-    """Raise what a wait of an interrupted attempt raises; see that the other has an actor."""
+    """Raise what a wait of an interrupted attempt raises."""
     if attempt.interruption is not None:
         attempt.check()
-    if attempt.is_leaf:
-        attempt.become_actor()
 
 
 def _answer_of(wait: CallWait, child: Execution, timeout: float | None) -> Execution | tuple[Any]:

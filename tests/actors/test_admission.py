@@ -169,7 +169,7 @@ class World:
         action = ACTIONS[number]
         slots = Slots(action, not action.is_async, action.max_concurrency is not None)
         free = self.may_start(action) and not self.back and not self.order.works
-        if self.admission.may_start(action):
+        if self.admission.front() is None and self.admission.may_start(action):
             self.admission.take(slots)
             assert free
             run = self.make(action)

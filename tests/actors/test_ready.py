@@ -6,7 +6,7 @@ from attrs import define, field
 from hypothesis import given
 from hypothesis import strategies as st
 
-from actors.ready import Queued, ReadyQueue, Turns
+from actors.ready import Queued, ReadyQueue, Turns, frontmost, goes_ahead
 
 
 @define(eq=False)
@@ -184,3 +184,39 @@ def test_keys_of_several_queues_compare_as_their_heads_do_in_one() -> None:
     heads = [head for queue in queues if (head := queue.head()) is not None]
     heads.sort(key=lambda head: head[0])
     assert [head[1].seq for head in heads] == [4, 3, 2, 1]
+
+
+KEYS = st.tuples(st.integers(0, 1), st.sampled_from("ab"), st.integers(0, 3))
+
+
+@given(
+    queued=st.lists(st.tuples(KEYS, st.booleans(), st.booleans(), st.integers(0, 1)), max_size=6),
+    key=KEYS,
+)
+def test_what_goes_ahead_of_the_front_would_be_next_and_so_would_all_that_is_deeper(
+    queued: list[tuple[tuple[int, str, int], bool, bool, int]], key: tuple[int, str, int]
+) -> None:
+    turns = Turns()
+    queues = ReadyQueue(turns), ReadyQueue(turns)
+    left: list[Queued] = []
+    for seq, ((priority, process, depth), new_root, dropped, lane) in enumerate(queued):
+        item = Queued(priority, process, 0 if new_root else depth, seq, new_root, None)
+        queues[lane].push(item)
+        if dropped:
+            item.drop_all()
+        else:
+            left.append(item)
+    priority, process, depth = key
+    front = frontmost(queues[0].front(), queues[1].front())
+    ahead = front is None or goes_ahead(front, priority, depth, process)
+    new = Queued(priority, process, depth, len(queued), new_root=False, payload=None)
+    for queue in queues:
+        queue.push(new)
+        head = queue.head()
+        if ahead:
+            assert head is not None
+            assert head[1] is new
+    if all(item.process_id == process and item.depth < depth for item in left) and all(
+        item.priority <= priority for item in left
+    ):
+        assert ahead
