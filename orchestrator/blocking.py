@@ -17,7 +17,7 @@ from orchestrator.context import (
 from orchestrator.core import Children, Core, checked_items, output_of
 from orchestrator.errors import AwaitTimeoutError, BlockingCallError
 from orchestrator.protocols import Runtime, Subject
-from orchestrator.values import Execution, GroupPolicy, Task
+from orchestrator.values import Execution, Task, policy_of
 
 __all__ = ["Orchestrator", "refuse_on_loop"]
 
@@ -76,7 +76,7 @@ class Orchestrator:
             TypeError, ValueError: a wrong argument.
         """
         refuse_on_loop("Orchestrator.emit_for_each", "AsyncOrchestrator.emit_for_each")
-        rules = GroupPolicy(**policy)
+        rules = policy_of(policy)
         expansion = self._core.expansion(as_, template)
         source = checked_items(items)
         if rules.max_in_flight is not None:
@@ -103,7 +103,7 @@ class Orchestrator:
             And what `emit_for_each` raises.
         """
         refuse_on_loop("Orchestrator.emit_children", "AsyncOrchestrator.emit_children")
-        rules = GroupPolicy(**policy)
+        rules = policy_of(policy)
         source = checked_items(children)
         if rules.max_in_flight is not None:
             return self._core.emit_lazily(
