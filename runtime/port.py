@@ -359,10 +359,10 @@ class RuntimePort:
         self._check_fork()
         self._waits.sleep(seconds)
 
-    async def sleep_async(self, seconds: float) -> None:
+    def sleep_async(self, seconds: float) -> Coroutine[Any, Any, None]:
         """The same in a task."""
         self._check_fork()
-        await self._waits.sleep_async(seconds)
+        return self._waits.sleep_async(seconds)
 
     def blocking(self) -> AbstractContextManager[None]:
         """Free this thread's worker within the block."""

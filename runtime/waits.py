@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import contextvars
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import AbstractContextManager
 from typing import Any, TypeVar
 
@@ -164,17 +164,15 @@ class Waits:
                 raise AwaitTimeoutError(str(subject), timeout or 0.0)
         return future.get()
 
-    async def sleep_async(self, seconds: float) -> None:
-        """Wait *seconds* in this task."""
+    def sleep_async(self, seconds: float) -> Coroutine[Any, Any, None]:
+        """Wait *seconds* in this task. No coroutine of its own: each would be held by who waits."""
         attempt = current_attempt(self._environment)
         if attempt is None:
-            await asyncio.sleep(seconds)
-            return
+            return asyncio.sleep(seconds)
         attempt.check()
         if seconds > 0:
-            await self._pause_async(attempt, None, seconds, None)
-        else:
-            await asyncio.sleep(0)
+            return self._pause_async(attempt, None, seconds, None)
+        return asyncio.sleep(0)
 
     async def _pause_async(
         self, attempt: Attempt, future: Any, timeout: float | None, subject: Subject | None
