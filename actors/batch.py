@@ -11,7 +11,7 @@ from actors.emission import Emission
 from actors.messages import Reported
 from actors.protocol_actor import send
 from actors.wait import CallWait
-from orchestrator.expansion import TemplateChildren
+from orchestrator.expansion import TemplateChildren, is_template
 from orchestrator.registry import Action
 from orchestrator.values import Execution
 
@@ -121,7 +121,7 @@ class Batch:
     def index_of(self, execution_id: str) -> int | None:
         """Which of the children has this id."""
         children = self.children
-        if isinstance(children, TemplateChildren):
+        if is_template(children):
             return children.index_of(execution_id)
         if self.ids is None:
             self.ids = {child.id: index for index, child in enumerate(children)}
@@ -132,7 +132,7 @@ def _any_timeout(children: Sequence[Execution]) -> bool:
     # By class: an isinstance of an abstract class is dear, and there is a batch for every call.
     if children.__class__ is tuple:
         return children[0].timeout is not None
-    if isinstance(children, TemplateChildren):
+    if is_template(children):
         return children.template.timeout is not None
     return any(child.timeout is not None for child in children)
 

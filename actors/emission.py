@@ -33,6 +33,25 @@ class Emission:
     until: Callable[[Any], Any] | None = None
     emitted_at: float | None = None  # when its group was opened
 
+    def opened(self, at: float, group: Any, parent: Any) -> Emission:
+        """The same of a group that was opened *at*; `attrs.evolve` takes ten times as long."""
+        return Emission(
+            self.process,
+            self.depth,
+            self.priority,
+            self.variables,
+            self.entries,
+            self.task_base,
+            self.parent_id,
+            parent,
+            self.group_id,
+            group,
+            self.deadline,
+            self.own_timeout,
+            self.until,
+            at,
+        )
+
 
 def snapshot(
     emission: Emission,

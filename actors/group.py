@@ -6,7 +6,6 @@ import functools
 from collections.abc import Sequence
 from typing import Any, assert_never
 
-import attrs
 from attrs import frozen
 
 from actors.batch import Reports
@@ -59,11 +58,11 @@ class OpenedGroup:
 def open_group(message: SubmitGroup, environment: Environment) -> OpenedGroup:
     """Make the actor of an emit's group, and what the world is shown of it."""
     policy = message.policy
-    emission = attrs.evolve(message.emission, emitted_at=environment.clock.now())
+    emission, now = message.emission, environment.clock.now()
     drawn: list[Execution] | None = [] if message.lazy and policy.keep else None
     children = message.children if drawn is None else drawn
     # What makes snapshots later must not keep the actors alive.
-    plain = attrs.evolve(emission, group=None, parent=None)
+    plain = emission.opened(now, None, None)
     made: dict[int, Execution] = {}
     describe = functools.partial(_describe, plain, children, made, cancel_rest=policy.cancel_rest)
     expected = None if message.lazy else len(message.children)
@@ -71,10 +70,10 @@ def open_group(message: SubmitGroup, environment: Environment) -> OpenedGroup:
     log = EndsLog(describe, keep=policy.keep)
     decided: Future[GroupResult] = Future()
     reports = Reports(each=fan_in.one_by_one)
-    ref = environment.system.spawn(
-        CorrelationGroupActor,
+    group = CorrelationGroupActor(
         environment,
         emission,
+        now,
         policy,
         fan_in,
         log,
@@ -83,7 +82,8 @@ def open_group(message: SubmitGroup, environment: Environment) -> OpenedGroup:
         decided,
         reports,
     )
-    return OpenedGroup(ref, attrs.evolve(emission, group=ref), decided, log, reports)
+    environment.system.launch(group)
+    return OpenedGroup(group.actor_ref, group.emission, decided, log, reports)
 
 
 class CorrelationGroupActor(ProtocolActor):
@@ -95,6 +95,7 @@ class CorrelationGroupActor(ProtocolActor):
     Args:
         environment: The runtime's.
         emission: What the children share, this group's id among it.
+        emitted_at: When it was opened.
         policy: When it decides.
         fan_in: The rules, with all children in it or open to those of a lazy source.
         log: Where the ends go.
@@ -108,6 +109,7 @@ class CorrelationGroupActor(ProtocolActor):
         self,
         environment: Environment,
         emission: Emission,
+        emitted_at: float,
         policy: GroupPolicy,
         fan_in: FanIn,
         log: EndsLog,
@@ -118,7 +120,7 @@ class CorrelationGroupActor(ProtocolActor):
     ) -> None:
         super().__init__()
         self._environment = environment
-        self._emission = attrs.evolve(emission, group=self.actor_ref)
+        self.emission = emission.opened(emitted_at, self.actor_ref, emission.parent)
         self._policy = policy
         self._deadline = deadline
         self._decided = decided
@@ -247,7 +249,7 @@ class CorrelationGroupActor(ProtocolActor):
         index = self._fan_in.add()
         if self._drawn is not None:
             self._drawn.append(child)
-        tell(self._environment.allocator, SubmitMore(self._emission, index, child, action))
+        tell(self._environment.allocator, SubmitMore(self.emission, index, child, action))
 
     def _on_seal(self, message: Seal) -> None:
         tell(self._environment.allocator, GroupSealed(self.group_id))
@@ -302,7 +304,7 @@ class CorrelationGroupActor(ProtocolActor):
                 self._log.close()
                 tell(self._environment.allocator, GroupEnded(self.group_id))
             self._told = (ended, settled)
-            tell(self._emission.parent, GroupChanged(self.group_id, result, ended, settled))
+            tell(self.emission.parent, GroupChanged(self.group_id, result, ended, settled))
         if settled and self._forgotten:
             self.finish()
 

@@ -154,7 +154,7 @@ class LeafAttempt(Attempt):
     def __init__(self, run: Run, index: int) -> None:
         self.run = run
         self.index = index
-        self._waits = {}
+        self._waits = []
 
     def __getattr__(self, name: str) -> Any:
         value: Any

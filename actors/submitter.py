@@ -28,7 +28,7 @@ from actors.protocol_actor import tell
 from actors.ready import goes_ahead
 from actors.waits import GroupNode
 from orchestrator.errors import DuplicateExecutionError, RuntimeClosedError
-from orchestrator.expansion import TemplateChildren
+from orchestrator.expansion import is_template
 from orchestrator.registry import Action
 from orchestrator.values import Execution, ExecutionState
 
@@ -144,7 +144,7 @@ class Submitter(Canceller):
 
     def _claim(self, children: Sequence[Execution]) -> Exception | None:
         """Take every child's claim, or none."""
-        if isinstance(children, TemplateChildren):
+        if is_template(children):
             return None  # made for this emit, under ids of its own
         seen: set[str] = set()
         for place, child in enumerate(children):
@@ -173,24 +173,34 @@ class Submitter(Canceller):
         now = emission.emitted_at or 0.0
         self._emitted += len(children)
         self._counts[Phase.PENDING] += len(children)
+        if self._environment.publisher.active:  # before any can start
+            for index, child in enumerate(children):
+                self._publish_scheduled(emission, child, index, now)
         for action, priority, indexes in _kinds(emission, children, actions):
             batch = Batch(
                 emission, children, action, priority, now, group, opened.reports,
                 leaves=self._leaves_at_all,
             )  # fmt: skip
+            if is_template(children):
+                group.block = children.block
+                self._blocks[children.block] = batch
+            if len(children) == 1 and batch.leaves and self._admission.may_start(action):
+                self._start_only(batch)  # there is nothing that it would stand behind
+                return
             queued = self._queued(emission, priority, batch, indexes)
             batch.seq = queued.seq
             batch.longest = self._learned.get(action.name, 1)
             group.queued.append(queued)
             self._admission.push(action, queued)
-            if isinstance(children, TemplateChildren):
-                group.block = children.block
-                self._blocks[children.block] = batch
             if not action.is_async:
                 self._recall_for(batch)
-        if self._environment.publisher.active:
-            for index, child in enumerate(children):
-                self._publish_scheduled(emission, child, index, now)
+
+    def _start_only(self, batch: Batch) -> None:
+        """Start a group's only child at once."""
+        self._seq += 1
+        batch.seq = self._seq
+        self._admission.turns.served(batch.emission.process.id)
+        self._begin_run(batch, _FIRST)
 
     def _on_submit_more(self, message: SubmitMore) -> None:
         group = self._open[message.emission.group_id or ""]
@@ -207,12 +217,15 @@ class Submitter(Canceller):
         self._queue(live, new_root=False)
 
 
+_FIRST = (0,)
+
+
 def _kinds(
     emission: Emission, children: Sequence[Execution], actions: Sequence[Action]
 ) -> Sequence[tuple[Action, int, Sequence[int]]]:
     """The children by action and priority, each kind with its indexes in the order of emission."""
     default = emission.priority
-    if isinstance(children, TemplateChildren):
+    if is_template(children):
         priority = children.template.priority
         own = default if priority is None else priority
         return ((actions[0], own, range(len(children))),) if children else ()

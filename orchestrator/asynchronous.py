@@ -14,7 +14,7 @@ from orchestrator.context import current
 from orchestrator.core import Children, Core, checked_items, is_async_iterable, output_of
 from orchestrator.errors import AwaitTimeoutError
 from orchestrator.protocols import Future, Runtime, Subject
-from orchestrator.values import Execution, GroupPolicy, Task
+from orchestrator.values import Execution, Task, policy_of
 
 __all__ = ["AsyncOrchestrator"]
 
@@ -50,7 +50,7 @@ class AsyncOrchestrator:
         **policy: Any,
     ) -> str:
         """As `Orchestrator.emit_for_each`; takes async iterables too, a lazy one in a task."""
-        rules = GroupPolicy(**policy)
+        rules = policy_of(policy)
         expansion = self._core.expansion(as_, template)
         if rules.max_in_flight is not None:
             children = Children(_iterator(items), expansion.child, in_task=True)
@@ -61,7 +61,7 @@ class AsyncOrchestrator:
         self, children: Iterable[Execution] | AsyncIterable[Execution], **policy: Any
     ) -> str:
         """As `Orchestrator.emit_children`; takes async iterables too."""
-        rules = GroupPolicy(**policy)
+        rules = policy_of(policy)
         if rules.max_in_flight is not None:
             source = Children(_iterator(children), _itself, in_task=True)
             return await _answer(self._core.emit_lazily(source, rules))

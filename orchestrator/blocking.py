@@ -17,7 +17,7 @@ from orchestrator.context import (
 from orchestrator.core import Children, Core, checked_items, output_of
 from orchestrator.errors import AwaitTimeoutError, BlockingCallError
 from orchestrator.protocols import Runtime, Subject
-from orchestrator.values import Execution, GroupPolicy, Task
+from orchestrator.values import Execution, Task, policy_of
 
 __all__ = ["Orchestrator", "refuse_on_loop"]
 
@@ -78,7 +78,7 @@ class Orchestrator:
             TypeError, ValueError: a wrong argument.
         """
         refuse_on_loop("Orchestrator.emit_for_each", "AsyncOrchestrator.emit_for_each")
-        rules = GroupPolicy(**policy)
+        rules = policy_of(policy)
         expansion = self._core.expansion(as_, template)
         source = checked_items(items)
         if rules.max_in_flight is not None:
@@ -105,7 +105,7 @@ class Orchestrator:
             And what `emit_for_each` raises.
         """
         refuse_on_loop("Orchestrator.emit_children", "AsyncOrchestrator.emit_children")
-        rules = GroupPolicy(**policy)
+        rules = policy_of(policy)
         source = checked_items(children)
         if rules.max_in_flight is not None:
             return self._core.emit_lazily(
@@ -185,8 +185,7 @@ class Orchestrator:
             Cancelled: the calling execution has been cancelled.
             Exception: whatever the child raised, with its original traceback.
         """
-        if _get_running_loop() is not None:
-            refuse_on_loop("Orchestrator.call", "AsyncOrchestrator.call")
+        refuse_on_loop("Orchestrator.call", "AsyncOrchestrator.call")
         seconds = None if timeout is None else checked_timeout(timeout)
         core = self._core
         if child.__class__ is not Execution:

@@ -34,7 +34,7 @@ from orchestrator.errors import (
     GroupFailedError,
     OrchestratorError,
 )
-from orchestrator.expansion import Expansion, TemplateChildren
+from orchestrator.expansion import Expansion, TemplateChildren, is_template
 from orchestrator.protocols import FullRuntime, Future, Runtime
 from orchestrator.tasks import with_tasks
 from orchestrator.texts import excerpt
@@ -145,7 +145,7 @@ class Core:
     def emit(self, children: Sequence[Execution], policy: GroupPolicy) -> Future[str]:
         """Emit children all at once, or none of them."""
         context = self.context()
-        given = () if isinstance(children, TemplateChildren) else children
+        given = () if is_template(children) else children
         for place, child in enumerate(given):
             if not isinstance(child, Execution):
                 message = (

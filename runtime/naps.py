@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+from collections.abc import Coroutine
+from typing import Any
 
 from actors.environment import Environment
 from actors.messages import NapBegan, WaitEnded
@@ -75,25 +77,24 @@ class Naps:
         # Whoever makes it an actor after this look finds it asleep.
         return not attempt.is_actor or asleep.pop(attempt, None) is None
 
-    async def sleep_async(self, seconds: float) -> None:
-        """Wait *seconds* in this task."""
+    def sleep_async(self, seconds: float) -> Coroutine[Any, Any, None]:
+        """Wait *seconds* in this task. No coroutine of its own: each would be held by who waits."""
         attempt = current_attempt(self._environment)
         if attempt is None:
-            await asyncio.sleep(seconds)
-            return
+            return asyncio.sleep(seconds)
         attempt.check()
         if seconds <= 0:
-            await asyncio.sleep(0)
-            return
+            return asyncio.sleep(0)
         if isinstance(attempt, LeafAttempt) and attempt.in_own_task():
-            nap = Nap(attempt, _SELF_WAKING)
-            if self._lie_down(nap):
-                await self._sleep_as_leaf_async(nap, seconds)
-                return
-        await self._waits.pause_async(attempt, None, seconds, None)
+            return self._sleep_as_leaf_async(attempt, seconds)
+        return self._waits.pause_async(attempt, None, seconds, None)
 
-    async def _sleep_as_leaf_async(self, nap: Nap, seconds: float) -> None:
+    async def _sleep_as_leaf_async(self, attempt: LeafAttempt, seconds: float) -> None:
         """Sleep; a cancel of the execution cancels the task, which is its own."""
+        nap = Nap(attempt, _SELF_WAKING)
+        if not self._lie_down(nap):
+            await self._waits.pause_async(attempt, None, seconds, None)
+            return
         now = self._environment.clock.now
         loop = asyncio.get_running_loop()
         due = now() + seconds
@@ -108,9 +109,9 @@ class Naps:
                     timer.cancel()
                 seconds = due - now()
         finally:
-            if self._environment.asleep.pop(nap.attempt, None) is None:  # it is an actor now
+            if self._environment.asleep.pop(attempt, None) is None:  # it is an actor now
                 send(self._environment.allocator, WaitEnded(nap))
-        nap.attempt.check()
+        attempt.check()
 
 
 def _end(over: asyncio.Future[None]) -> None:

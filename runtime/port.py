@@ -361,10 +361,10 @@ class RuntimePort:
         self._check_fork()
         self._naps.sleep(seconds)
 
-    async def sleep_async(self, seconds: float) -> None:
+    def sleep_async(self, seconds: float) -> Coroutine[Any, Any, None]:
         """The same in a task."""
         self._check_fork()
-        await self._naps.sleep_async(seconds)
+        return self._naps.sleep_async(seconds)
 
     def blocking(self) -> AbstractContextManager[None]:
         """Free this thread's worker within the block."""

@@ -316,18 +316,24 @@ class Dispatcher:
             self._idle.append(worker)
             if self._closed:
                 self._wake_idle()
-            if not worker.parker.park(self.linger if spare else None):
-                try:
-                    self._idle.remove(worker)
-                except ValueError:  # it has just been given work
-                    worker.parker.park()
-                else:
-                    break
+            if not self._stand_in_line(worker, self.linger if spare else None):
+                break
             if worker.has_permit:  # it was sent for
                 worker.arriving = True
                 self._calm.append(None)
         _here.worker = None
         self._leave(threading.current_thread())
+
+    def _stand_in_line(self, worker: Worker, patience: float | None) -> bool:
+        """Wait to be sent for; ``False`` where nobody has within *patience* seconds."""
+        if not worker.parker.park(patience):
+            try:
+                self._idle.remove(worker)
+            except ValueError:  # it has just been sent for
+                worker.parker.park()
+            else:
+                return False
+        return True
 
     def _work(self, worker: Worker) -> None:
         """Run jobs until there are none, or one worker too many; then give the permit back."""
