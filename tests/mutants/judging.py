@@ -138,7 +138,7 @@ def judge_properties(mutant: Mutant, verdict: Verdict, root: Path) -> None:
         verdict.killer, verdict.schedules, verdict.how = found[1], int(found[2]), found[3]
     elif code != 0:
         verdict.killer = f"exit code {code}"
-        verdict.how = output.strip()[-160:]
+        verdict.how = output.strip()[-800:]
     verdict.passes_plain = plain == 0  # last: it says that the verdict is there
 
 
