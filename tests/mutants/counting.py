@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import functools
 import os
-import sys
 import threading
 import traceback
 from typing import Any
@@ -22,6 +21,7 @@ FIRST = "MUTANTS_FIRST"
 HANGS = 97  # the exit code
 _PATIENCE = 120.0  # seconds for one test
 
+_OUT = os.dup(1)  # before pytest captures it
 _schedules = 0  # that the test which runs has begun
 _errors: dict[str, tuple[int, str]] = {}  # by test, of the first example that failed
 _watchdog: threading.Timer | None = None
@@ -99,8 +99,7 @@ def pytest_runtest_logfinish() -> None:
 
 
 def _give_up(nodeid: str) -> None:
-    sys.__stdout__.write(f"\nKILLED {nodeid} {max(_schedules, 1)} it hangs\n")  # type: ignore[union-attr]
-    sys.__stdout__.flush()  # type: ignore[union-attr]
+    os.write(_OUT, f"\nKILLED {nodeid} {max(_schedules, 1)} it hangs\n".encode())
     os._exit(HANGS)
 
 

@@ -24,10 +24,20 @@ from tests.mutants.planting import copy_of_project, places_of, plant
 __all__ = ["Verdict", "fingerprint", "judge_examples", "judge_properties"]
 
 _FOLDER = "tests/simulation/invariants"
-_FILES = ("decisions", "limits", "merges", "lines", "trees", "everything")  # the most telling first
+# The most telling first.
+_FILES = ("decisions", "limits", "merges", "calls", "lines", "trees", "everything")
+    "decisions",
+    "limits",
+    "merges",
+    "calls",
+    "lines",
+    "trees",
+    "everything",
+)  # the most telling first
 _PROPERTIES = tuple(f"{_FOLDER}/test_{name}.py" for name in _FILES)
 _EXAMPLES = ("tests/conformance", "tests/orchestrator")
 _LIMIT = 1200.0  # seconds for one run of tests; what hangs was found
+_PLAIN_LIMIT = 120.0
 # A parameter of an example test may hold a space; a property has none.
 _KILLED = re.compile(r"^KILLED \S+?([^/:]+\.py::\w+)(?:\[.*\])? (\d+) (.*)$", re.MULTILINE)
 
@@ -86,7 +96,7 @@ class _Planted:
     def __exit__(self, *_: object) -> None:
         shutil.rmtree(self._folder, ignore_errors=True)
 
-    def run(self, *command: str, first: str = "") -> tuple[int | None, str]:
+    def run(self, *command: str, first: str = "", limit: float = _LIMIT) -> tuple[int | None, str]:
         """The exit code, ``None`` where it took too long, and what was printed."""
         environment = {
             **os.environ,
@@ -105,7 +115,7 @@ class _Planted:
             start_new_session=True,
         ) as process:
             try:
-                output, _ = process.communicate(timeout=_LIMIT)
+                output, _ = process.communicate(timeout=limit)
             except subprocess.TimeoutExpired:
                 _end_all_of(process)
                 output, _ = process.communicate()
@@ -130,7 +140,7 @@ def _end_all_of(process: subprocess.Popen[str]) -> None:
 def judge_properties(mutant: Mutant, verdict: Verdict, root: Path) -> None:
     """Whether it passes the plain schedule, and which property test finds it."""
     with _Planted(mutant, root) as planted:
-        plain, _ = planted.run("tests.mutants.plain")
+        plain, _ = planted.run("tests.mutants.plain", limit=_PLAIN_LIMIT)
         code, output = planted.pytest(*_PROPERTIES, first=verdict.killer or verdict.last_killer)
     found = _KILLED.search(output)
     verdict.killer, verdict.schedules, verdict.how = "", 0, ""
@@ -138,7 +148,7 @@ def judge_properties(mutant: Mutant, verdict: Verdict, root: Path) -> None:
         verdict.killer, verdict.schedules, verdict.how = found[1], int(found[2]), found[3]
     elif code != 0:
         verdict.killer = f"exit code {code}"
-        verdict.how = output.strip()[-160:]
+        verdict.how = output.strip()[-800:]
     verdict.passes_plain = plain == 0  # last: it says that the verdict is there
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import Any
+from typing import Any, NamedTuple
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -19,9 +19,27 @@ from runtime.simulation import SimulatedRuntime
 from runtime.simulation.strategies import delays
 from tests.simulation.schedules import orders
 
+
+class Emitted(NamedTuple):
+    """One group: the delays of its children, and what becomes of their outputs."""
+
+    delays: list[float]
+    merge: str
+    first: bool  # the first child's output decides; the others run on
+
+    @property
+    def outputs(self) -> int:
+        return min(1, len(self.delays)) if self.first else len(self.delays)
+
+
 GROUPS = st.lists(
-    st.tuples(st.lists(delays(1), max_size=2), st.sampled_from(["append", "replace", "reducer"])),
-    max_size=3,
+    st.builds(
+        Emitted,
+        st.sampled_from([[], [0.0], [1.0], [0.0, 1.0], [1.0, 0.0], [1.0, 1.0]]),
+        st.sampled_from(["append", "replace", "reducer"]),
+        st.booleans(),
+    ),
+    max_size=2,
 )
 
 
@@ -41,7 +59,7 @@ class Reducers:
         return ("reduced", *outputs)
 
 
-def actions_of(groups: list[tuple[list[float], str]], reducers: Reducers, way: str) -> Any:
+def actions_of(groups: list[Emitted], reducers: Reducers, way: str) -> Any:
     """A parent that emits the groups, and merges them in the *way* that is asked for."""
     actions = ActionRegistry()
 
@@ -55,34 +73,39 @@ def actions_of(groups: list[tuple[list[float], str]], reducers: Reducers, way: s
         orchestrator = Orchestrator.from_context()
         assert orchestrator is not None
         assert reducers.inside == 0, "a reducer of the last attempt runs on"
-        for number, (children, merge) in enumerate(groups):
+        for number, group in enumerate(groups):
+            early: dict[str, Any] = {"mode": "any", "until": is_first, "cancel_rest": False}
             orchestrator.emit_children(
                 [
                     Execution.ad_hoc("t:child", {"name": f"{number}.{index}", "delay": delay})
-                    for index, delay in enumerate(children)
+                    for index, delay in enumerate(group.delays)
                 ],
-                merge=reducers.reduce if merge == "reducer" else merge,
+                merge=reducers.reduce if group.merge == "reducer" else group.merge,
+                **(early if group.first else {}),
             )
         again = bool(attempts)
         attempts.append(again)
         match way:
             case "resumes":
-                return orchestrator.await_resume()
+                return "resumed", orchestrator.await_resume()
             case "gives up":
-                return orchestrator.await_resume(None if again else 1.0)
+                return "resumed", orchestrator.await_resume(None if again else 1.0)
             case _:
                 return None
+
+    def is_first(output: str) -> bool:
+        return output.endswith(".0")
 
     attempts: list[bool] = []
     return actions
 
 
-def expected(groups: list[tuple[list[float], str]]) -> Any:
+def expected(groups: list[Emitted]) -> Any:
     """The pending output, group by group."""
     pending: Any = None
-    for number, (children, merge) in enumerate(groups):
-        outputs = [f"{number}.{index}" for index in range(len(children))]
-        match merge:
+    for number, group in enumerate(groups):
+        outputs = [f"{number}.{index}" for index in range(group.outputs)]
+        match group.merge:
             case "append":
                 before = pending if isinstance(pending, list) else [pending]
                 pending = outputs if pending is None else [*before, *outputs]
@@ -93,21 +116,27 @@ def expected(groups: list[tuple[list[float], str]]) -> Any:
     return pending
 
 
-@given(GROUPS, delays(2), st.sampled_from(["returns", "resumes", "gives up"]), orders())
+@given(
+    GROUPS,
+    st.sampled_from([0.0, 2.0]),
+    st.sampled_from(["returns", "resumes", "gives up"]),
+    orders(),
+)
 def test_4_groups_are_merged_in_the_order_of_emission_each_once(
-    groups: list[tuple[list[float], str]], takes: float, way: str, schedule: Any
+    groups: list[Emitted], takes: float, way: str, schedule: Any
 ) -> None:
     reducers = Reducers(takes)
     with SimulatedRuntime(actions_of(groups, reducers, way), schedule) as runtime:
-        assert runtime.run("t:parent") == expected(groups)
+        merged = expected(groups)
+        assert runtime.run("t:parent") == (merged if way == "returns" else ("resumed", merged))
         assert reducers.inside == 0
     if way != "gives up":
-        assert reducers.total == sum(merge == "reducer" for _children, merge in groups)
+        assert reducers.total == sum(group.merge == "reducer" for group in groups)
 
 
 @given(GROUPS, st.sampled_from(["returns", "resumes"]), delays(3), orders())
 def test_10_no_reducer_outlives_the_scope_of_its_execution(
-    groups: list[tuple[list[float], str]], way: str, after: float, schedule: Any
+    groups: list[Emitted], way: str, after: float, schedule: Any
 ) -> None:
     reducers = Reducers(2.0)
     with SimulatedRuntime(actions_of(groups, reducers, way), schedule) as runtime:
