@@ -79,8 +79,8 @@ class _Counting:
     def emitted(self, fact: Fact) -> None:
         group_id, children = fact[4], fact[7]
         self._out[group_id] = len(children)
-        for child in children:
-            self._members[child.id] = group_id
+        for name in observing.ids_of(children):
+            self._members[name] = group_id
         if fact[10] is not None:
             self._deadlines[group_id] = fact[10]
 
