@@ -32,6 +32,7 @@ class Deciding(WorldLog, ABC):
         super().__init__()
         self.chooser = chooser
         self.jump = jump
+        self.whole_lag = lag
         self.lag = lag  # what is left of it
         self.max_steps = max_steps
         self.ready: list[SimTask] = []  # who can run beside the current one, in order of arrival

@@ -250,6 +250,20 @@ class ReachReport:
         self.in_runs.update(other.in_runs)
         self.times.update(other.times)
 
+    @staticmethod
+    def check(covers: Iterable[Reach]) -> tuple[Reach, ...]:
+        """What can be demanded.
+
+        Raises:
+            TypeError: one of them is no `Reach`.
+        """
+        demanded = tuple(covers)
+        for each in demanded:
+            if not isinstance(each, Reach):
+                message = f"covers takes members of Reach, such as Reach.CHILD_LATE, not {each!r}"
+                raise TypeError(message)
+        return demanded
+
     def demand(self, covers: Iterable[Reach]) -> None:
         """See that each of *covers* has happened.
 
@@ -258,11 +272,7 @@ class ReachReport:
             TypeError: one of them is no `Reach`.
         """
         __tracebackhide__ = True
-        demanded = tuple(covers)
-        for each in demanded:
-            if not isinstance(each, Reach):
-                message = f"covers= takes members of Reach, such as Reach.CHILD_LATE, not {each!r}"
-                raise TypeError(message)
+        demanded = self.check(covers)
         missing = tuple(each for each in demanded if not self.in_runs[each])
         if missing:
             raise NotReachedError(missing, self.runs)

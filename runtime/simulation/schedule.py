@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Self
 
 from runtime.simulation.choices import CLOCK, Deviation
 from runtime.simulation.choosers import Draws, Plain, SeededDraws, portfolio
+from runtime.simulation.covering import note_finished
 from runtime.simulation.tasks import SimTask
 from runtime.simulation.tokens import Recording, decode, encode
 from runtime.simulation.world import LAG, World
@@ -205,6 +206,7 @@ class Schedule:
     def finished(self, world: World) -> None:
         """A simulation that this schedule made the choices of is over."""
         self.worlds.append(world)
+        note_finished(world)
 
     # What they were
 
