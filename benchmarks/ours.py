@@ -54,6 +54,9 @@ def fan_out(children: int) -> tuple[float, list[Any]]:
     return time.perf_counter() - began, outputs
 
 
+actions.register("bench:fan_out")(fan_out)
+
+
 async def fan_out_async(children: int) -> tuple[float, list[Any]]:
     """The same on the event loop."""
     orchestrator = here_async()

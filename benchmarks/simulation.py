@@ -65,7 +65,7 @@ def plain_loop() -> None:
 def fan_out(schedule: Schedule) -> None:
     """One group on the production actors."""
     with SimulatedRuntime(ours.actions, schedule) as runtime:
-        _, outputs = runtime.run(ours.fan_out, CHILDREN)
+        _, outputs = runtime.run("bench:fan_out", CHILDREN)
     assert len(outputs) == CHILDREN
 
 

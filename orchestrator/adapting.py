@@ -10,6 +10,7 @@ task, where it is loaded already.
 from __future__ import annotations
 
 import contextlib
+import functools
 import inspect
 import threading
 import time
@@ -47,6 +48,9 @@ def adapt(runtime: Runtime | None) -> FullRuntime:
     if runtime is None:
         message = "an orchestrator needs a runtime; pass one, such as LocalRuntime(actions)"
         raise NotInitialisedError(message)
+    kind: type = type(runtime)
+    if _offers_all(kind):
+        return runtime  # type: ignore[return-value]
     missing = [name for name in _FOUR if not callable(getattr(runtime, name, None))]
     if missing:
         message = (
@@ -57,6 +61,12 @@ def adapt(runtime: Runtime | None) -> FullRuntime:
     if all(callable(getattr(runtime, name, None)) for name in _ALL):
         return runtime  # type: ignore[return-value]
     return _Adapter(runtime)
+
+
+@functools.lru_cache(maxsize=32)
+def _offers_all(kind: type) -> bool:
+    """Whether a class of runtimes has all that there is; asked for every orchestrator."""
+    return all(callable(getattr(kind, name, None)) for name in _ALL)
 
 
 def wait_for(future: Future[T], timeout: float | None, subject: Subject) -> T:

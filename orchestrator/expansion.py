@@ -124,6 +124,11 @@ class TemplateChildren(Sequence[Execution]):
         """The id of the child of the *index*-th item."""
         return f"{self.block}.{index}"
 
+    def ids(self) -> list[str]:
+        """The ids of all of them."""
+        block = self.block
+        return [f"{block}.{index}" for index in range(len(self._items))]
+
     def index_of(self, execution_id: str) -> int | None:
         """Which child has this id; ``None``: none of them."""
         block, _, number = execution_id.rpartition(".")

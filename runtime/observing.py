@@ -12,7 +12,7 @@ beside its name below.
 
 from __future__ import annotations
 
-from collections.abc import Callable, MutableSequence, Sized
+from collections.abc import Callable, MutableSequence, Sequence, Sized
 from typing import Any, Protocol, TypeAlias
 
 from actors.group import CorrelationGroupActor
@@ -41,9 +41,10 @@ from actors.messages import (
     SubmitMore,
     SubmitOne,
 )
-from orchestrator.values import Execution, ExecutionState
+from orchestrator.expansion import TemplateChildren
+from orchestrator.values import Execution, ExecutionState, GroupResult
 
-__all__ = ["Fact", "Observer", "Position"]
+__all__ = ["End", "Fact", "Observer", "Position", "ids_of"]
 
 Fact: TypeAlias = tuple[Any, ...]
 
@@ -71,7 +72,7 @@ TIMED_OUT = "timed out"  # execution id, attempt
 CHANGED = "changed"  # group id, result, whether it has ended
 
 # Told to a group
-REPORTED = "reported"  # group id, index, last snapshot
+REPORTED = "reported"  # group id, index, `End`
 DROPPED = "dropped"  # group id, indexes, reason: cancelled in the queue
 GROUP_DEADLINE = "group deadline"  # group id
 GROUP_CANCELLED = "group cancelled"  # group id, reason
@@ -105,6 +106,42 @@ class Position(Protocol):
         ...
 
 
+class End(Protocol):
+    """How a child has ended: its last snapshot, or as much of it as there is of a leaf."""
+
+    @property
+    def id(self) -> str:
+        """The child's."""
+        ...
+
+    @property
+    def state(self) -> ExecutionState:
+        """An ended one."""
+        ...
+
+    @property
+    def output(self) -> Any:
+        """Of a completed one."""
+        ...
+
+    @property
+    def error(self) -> BaseException | None:
+        """Of any other."""
+        ...
+
+    @property
+    def attempts(self) -> int:
+        """How many there were."""
+        ...
+
+
+def ids_of(children: Sequence[Execution]) -> list[str]:
+    """The ids of what was emitted, without making children that nobody has looked at."""
+    if isinstance(children, TemplateChildren):
+        return children.ids()
+    return [child.id for child in children]
+
+
 class Observer:
     """Writes down what the actors of one runtime are told.
 
@@ -118,7 +155,7 @@ class Observer:
         self._append = facts.append
         self._position = position
         self._runtime = runtime
-        self._results: dict[str, Any] = {}  # by group, what it was last seen to have decided
+        self._results: dict[str, GroupResult | None] = {}  # by group, what it was last seen to be
         self._held: dict[str, Fact] = {}  # by group, what it is told, behind reports of leaves
 
     def note(self, kind: str, *details: Any) -> None:
@@ -128,10 +165,11 @@ class Observer:
 
     def on_message(self, actor: Any, message: Any) -> Callable[[Any], None] | None:
         """An actor is about to handle a message; what to call with it after that."""
+        kind = message.__class__
         is_group = actor.__class__ is CorrelationGroupActor
-        if is_group:
+        if is_group and actor.group_id not in self._results:
             self.look(actor)  # an empty group has decided when it was made
-        read = _READERS.get(message.__class__)
+        read = _READERS.get(kind)
         if read is not None:
             position = self._position
             head = read[0], position.now, len(position.path), self._runtime
@@ -140,9 +178,9 @@ class Observer:
                 self._held[actor.group_id] = fact  # these come before
             else:
                 self._append(fact)
-            if read[0] is CHANGED:
+            if kind is GroupChanged:
                 self.saw_result(message.group_id, message.result)
-        if message.__class__ is CancelMembers:  # a fact once each member has been told
+        if kind is CancelMembers:  # a fact once each member has been told
             return lambda _actor: self.note(REST_CANCELLED, message.group_id, message.reason)
         return self.took_in if is_group else None
 
@@ -156,13 +194,12 @@ class Observer:
 
     def look(self, group: CorrelationGroupActor) -> None:
         """Note what a group has decided."""
-        result = group.result
-        if result is not None:
-            self.saw_result(group.group_id, result)
+        self.saw_result(group.group_id, group.result)
 
-    def saw_result(self, group_id: str, result: Any) -> None:
-        """Somebody has seen what a group has decided."""
-        if self._results.get(group_id) is not result:
+    def saw_result(self, group_id: str, result: GroupResult | None) -> None:
+        """Somebody has seen what a group has decided; ``None``: nothing yet."""
+        known = self._results.setdefault(group_id)
+        if result is not None and result is not known:
             self._results[group_id] = result
             self.note(DECIDED, group_id, result, tuple(result.outputs))
 

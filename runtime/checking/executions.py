@@ -38,13 +38,21 @@ class _Life:
         return not self.running and (self.ended is not None or self.dropped)
 
 
+class _Lives(dict[str, _Life]):
+    """All executions that were ever named, by id."""
+
+    def __missing__(self, execution_id: str) -> _Life:
+        life = self[execution_id] = _Life(execution_id)
+        return life
+
+
 class ExecutionChecks:
     """Follows each execution from its emit to its end."""
 
     def __init__(self, report: Report, groups: GroupChecks) -> None:
         self._report = report
         self._groups = groups
-        self._lives: dict[str, _Life] = {}
+        self._lives = _Lives()
         self.handlers: dict[str, Callable[[Fact], None]] = {
             observing.SUBMITTED: self._submitted,
             observing.EMITTED: self._emitted,
@@ -59,12 +67,6 @@ class ExecutionChecks:
             observing.SETTLED: self._settled,
         }
 
-    def _life(self, execution_id: str) -> _Life:
-        life = self._lives.get(execution_id)
-        if life is None:
-            life = self._lives[execution_id] = _Life(execution_id)
-        return life
-
     # Where executions come from
 
     def _submitted(self, fact: Fact) -> None:
@@ -74,31 +76,29 @@ class ExecutionChecks:
             if not (is_scope and before.settled):
                 return  # it is refused: the id is taken
             del self._lives[given.id]  # a scope may have the name of one that is over
-        self._life(given.id).parent = parent
+        self._lives[given.id].parent = parent
         if parent is not None:
-            self._life(parent).calls.append(given.id)
+            self._lives[parent].calls.append(given.id)
 
     def _emitted(self, fact: Fact) -> None:
         parent, children, deadline = fact[5], fact[7], fact[11]
-        self._check_deadline(parent, f"group {fact[4]}", fact[4], deadline, fact[1])
-        for child in children:
-            if child.id not in self._lives:  # else the emit is refused
-                life = self._life(child.id)
-                life.parent, life.group = parent, fact[4]
+        above = self._lives.get(parent)
+        if above is not None:
+            self._check_deadline(above, f"group {fact[4]}", fact[4], deadline, fact[1])
+        for name in observing.ids_of(children):
+            if name not in self._lives:  # else the emit is refused
+                self._lives[name] = _Life(name, parent, fact[4])
 
     def _drawn(self, fact: Fact) -> None:
         group = self._groups.groups.get(fact[4])
         if group is not None and fact[6].id not in self._lives:
-            life = self._life(fact[6].id)
+            life = self._lives[fact[6].id]
             life.parent, life.group = group.parent, group.id
 
     def _check_deadline(
-        self, parent: str | None, what: str, name: str, deadline: float | None, at: float
+        self, above: _Life, what: str, name: str, deadline: float | None, at: float
     ) -> None:
-        above = self._lives.get(parent or "")
-        if above is None or above.deadline is None:
-            return
-        if deadline is None or deadline > above.deadline:
+        if above.deadline is not None and (deadline is None or deadline > above.deadline):
             self._report(
                 Invariant.DEADLINES_NEST,
                 at,
@@ -112,7 +112,7 @@ class ExecutionChecks:
 
     def _started(self, fact: Fact) -> None:
         at, execution_id, number, deadline = fact[1], fact[4], fact[5], fact[8]
-        life = self._life(execution_id)
+        life = self._lives[execution_id]
         if life.running:
             self._blame_attempt(life, at, f"attempt {number} began while {life.running} ran")
         if number != life.attempts + 1:
@@ -139,7 +139,8 @@ class ExecutionChecks:
                 execution_id,
                 parent.id,
             )
-        self._check_deadline(life.parent, execution_id, execution_id, deadline, at)
+        if parent is not None:
+            self._check_deadline(parent, execution_id, execution_id, deadline, at)
         life.attempts, life.running, life.deadline = number, number, deadline
         own = self._groups.groups.get(life.group or "")
         life.condemned = own is not None and own.rest_cancelled
@@ -148,14 +149,14 @@ class ExecutionChecks:
         self._report(Invariant.ATTEMPTS, at, f"{life.id}: {what}", life.id)
 
     def _returned(self, fact: Fact) -> None:
-        self._life(fact[4]).running = 0
+        self._lives[fact[4]].running = 0
 
     # Ends
 
     def _cancelled(self, fact: Fact) -> None:
         state: ExecutionState = fact[6]
         if not state.ended:
-            self._life(fact[4]).cancelled = True
+            self._lives[fact[4]].cancelled = True
             self._condemn(fact[4], "was cancelled")
 
     def _deadline(self, fact: Fact) -> None:
@@ -180,14 +181,14 @@ class ExecutionChecks:
         if group is None:
             return
         for index in fact[5]:
-            life = self._life(group.children[index])
+            life = self._lives[group.children[index]]
             life.dropped = True
             if life.attempts:
                 self._blame_attempt(life, fact[1], "it was cancelled in the queue and had begun")
 
     def _reported(self, fact: Fact) -> None:
         at, child = fact[1], fact[6]
-        life = self._life(child.id)
+        life = self._lives[child.id]
         if life.ended is not None or life.dropped:
             return  # a second report, which the group has to overlook
         life.ended = child.state
@@ -199,7 +200,7 @@ class ExecutionChecks:
 
     def _settled(self, fact: Fact) -> None:
         at, execution_id, state = fact[1], fact[4], fact[5]
-        life = self._life(execution_id)
+        life = self._lives[execution_id]
         if life.settled is not None:
             self._report(Invariant.CONSERVATION, at, f"{execution_id} was over twice", execution_id)
             return
@@ -260,9 +261,9 @@ class ExecutionChecks:
         for group in self._groups.by_parent.get(execution_id, ()):
             if not group.refused:
                 for child in group.children:
-                    yield self._life(child)
+                    yield self._lives[child]
         for child in self._lives[execution_id].calls:
-            life = self._life(child)
+            life = self._lives[child]
             if life.attempts:  # else it may have been refused
                 yield life
 

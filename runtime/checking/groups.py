@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable
 from typing import Any
 
@@ -71,7 +72,7 @@ class GroupChecks:
         lazy, reply = fact[12:14]
         model = GroupModel(policy, len(children), not lazy)
         group = WatchedGroup(group_id, parent, model, deadline, reply)
-        group.children = [child.id for child in children]
+        group.children = observing.ids_of(children)
         self.groups[group_id] = group
         self.by_parent.setdefault(parent, []).append(group)
         model.open()
@@ -307,8 +308,4 @@ def _kind(result: GroupResult) -> str:
 
 
 def _same(one: tuple[Any, ...], other: tuple[Any, ...]) -> bool:
-    return len(one) == len(other) and all(map(_is, one, other))
-
-
-def _is(one: object, other: object) -> bool:
-    return one is other
+    return len(one) == len(other) and all(map(operator.is_, one, other))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Callable
 
 from attrs import define
@@ -31,18 +31,6 @@ class _Code:
     unwinding: bool = False
     cancelling: bool = False  # it is decided: waiters may return to its worker
 
-    @property
-    def in_slot(self) -> bool:
-        """Whether it holds a slot of its action."""
-        return not self.away and not self.unwinding
-
-    @property
-    def on_worker(self) -> bool:
-        """Whether it holds a worker."""
-        if self.is_async or self.aside or self.in_a_hurry or self.cancelling:
-            return False
-        return self.in_slot
-
 
 class LimitChecks:
     """Counts the code that runs, at every start and whenever a waiter returns."""
@@ -54,7 +42,8 @@ class LimitChecks:
         self._waits: dict[int, tuple[str, bool]] = {}  # by token: who, whether it has a timeout
         self._starts: dict[str, deque[float]] = {}  # by rated action
         self._workers_used: dict[str, None] = {}  # by whom
-        self._slots_used: dict[str, dict[str, None]] = {}  # by action, by whom
+        # By action, by whom.
+        self._slots_used: defaultdict[str, dict[str, None]] = defaultdict(dict)
         self.handlers: dict[str, Callable[[Fact], None]] = {
             observing.STARTED: self._started,
             observing.RETURNED: self._returned,
@@ -68,41 +57,42 @@ class LimitChecks:
     def _started(self, fact: Fact) -> None:
         at, execution_id, action = fact[1], fact[4], fact[7]
         code = self._code[execution_id] = _Code(action, fact[9])
-        self._slots_used.setdefault(action.name, {})
-        rate = action.rate_limit
-        if rate is not None:
-            starts = self._starts.setdefault(action.name, deque(maxlen=rate.limit))
-            if len(starts) == rate.limit and at < starts[0] + rate.per - _ROUNDING:
-                self._report(
-                    Invariant.LIMITS,
-                    at,
-                    f"{execution_id} is start {rate.limit + 1} of {action.name} within"
-                    f" {at - starts[0]:g} s; {rate.limit} may start in {rate.per:g} s",
-                    execution_id,
-                )
-            starts.append(at)
+        if action.rate_limit is not None:
+            self._look_at_rate(action, execution_id, at)
         self._count(execution_id, code, at)
+
+    def _look_at_rate(self, action: Action, execution_id: str, at: float) -> None:
+        rate = action.rate_limit
+        assert rate is not None  # noqa: S101 - its caller has looked
+        starts = self._starts.setdefault(action.name, deque(maxlen=rate.limit))
+        if len(starts) == rate.limit and at < starts[0] + rate.per - _ROUNDING:
+            self._report(
+                Invariant.LIMITS,
+                at,
+                f"{execution_id} is start {rate.limit + 1} of {action.name} within"
+                f" {at - starts[0]:g} s; {rate.limit} may start in {rate.per:g} s",
+                execution_id,
+            )
+        starts.append(at)
 
     def _returned(self, fact: Fact) -> None:
         code = self._code.pop(fact[4], None)
         if code is not None:
-            code.away += 1
             self._leave(fact[4], code)
 
     def _cancelling(self, fact: Fact) -> None:
         code = self._code.get(fact[4])
         if code is not None:
             code.cancelling = True
-            self._leave(fact[4], code)
+            self._workers_used.pop(fact[4], None)
 
     def _waits_began(self, fact: Fact) -> None:
-        token, who, _subject, timeout, frees = fact[4:9]
+        token, who, subject, timeout, frees = fact[4:9]
         code = self._code.get(who)
         if frees and code is not None:
             code.away += 1
             self._leave(who, code)
-            sleep = fact[6] is None
-            self._waits[token] = who, timeout is not None and not sleep
+            self._waits[token] = who, timeout is not None and subject is not None
 
     def _waited(self, fact: Fact) -> None:
         who, hurries = self._waits.pop(fact[4], ("", False))
@@ -118,7 +108,7 @@ class LimitChecks:
         code = self._code.get(fact[4])
         if code is not None:
             code.aside += 1
-            self._leave(fact[4], code)
+            self._workers_used.pop(fact[4], None)
 
     def _came_back(self, fact: Fact) -> None:
         code = self._code.get(fact[4])
@@ -128,26 +118,30 @@ class LimitChecks:
             self._count(fact[4], code, fact[1])
 
     def _leave(self, execution_id: str, code: _Code) -> None:
-        """It gives up what it need not hold any more."""
-        if not code.on_worker:
-            self._workers_used.pop(execution_id, None)
-        if not code.in_slot and code.action.max_concurrency is not None:
+        """It holds neither a worker nor a slot of its action."""
+        self._workers_used.pop(execution_id, None)
+        if code.action.max_concurrency is not None:
             self._slots_used[code.action.name].pop(execution_id, None)
 
     def _count(self, execution_id: str, code: _Code, at: float) -> None:
         """It runs: see whether there are more now than there may be."""
-        self._leave(execution_id, code)
+        if code.away or code.unwinding:
+            self._leave(execution_id, code)
+            return
         most = code.action.max_concurrency
-        if most is not None and code.in_slot:
+        if most is not None:
             used = self._slots_used[code.action.name]
             used[execution_id] = None
-            self._look(used, most, f"of {code.action.name} (max_concurrency)", at)
-        if self._workers is not None and code.on_worker:
-            self._workers_used[execution_id] = None
-            self._look(self._workers_used, self._workers, "of blocking actions (workers)", at)
+            if len(used) > most:
+                self._blame(used, most, f"of {code.action.name} (max_concurrency)", at)
+        if code.is_async or code.aside or code.in_a_hurry or code.cancelling:
+            return
+        most = self._workers
+        if most is not None:
+            used = self._workers_used
+            used[execution_id] = None
+            if len(used) > most:
+                self._blame(used, most, "of blocking actions (workers)", at)
 
-    def _look(self, running: dict[str, None], most: int, what: str, at: float) -> None:
-        if len(running) > most:
-            self._report(
-                Invariant.LIMITS, at, f"{len(running)} run {what}, where {most} may", *running
-            )
+    def _blame(self, running: dict[str, None], most: int, what: str, at: float) -> None:
+        self._report(Invariant.LIMITS, at, f"{len(running)} run {what}, where {most} may", *running)

@@ -9,9 +9,11 @@ from runtime.simulation.patches.install import install
 
 install()  # before anything else binds what it replaces
 
+from runtime.simulation.covering import covers  # noqa: E402
 from runtime.simulation.decorators import reproduce_schedule, simulate  # noqa: E402
 from runtime.simulation.errors import (  # noqa: E402
     NotDeterministicError,
+    RealTimeWarning,
     ReplayError,
     SimulationDeadlockError,
     SimulationError,
@@ -31,6 +33,7 @@ __all__ = [
     "NotDeterministicError",
     "NotReachedError",
     "Reach",
+    "RealTimeWarning",
     "ReplayError",
     "Schedule",
     "SimulatedRuntime",
@@ -39,6 +42,7 @@ __all__ = [
     "SimulationError",
     "SimulationOverrunError",
     "UncontrolledError",
+    "covers",
     "reproduce_schedule",
     "schedules",
     "simulate",

@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
+from random import Random
 from typing import Protocol
 
 from runtime.simulation.tasks import SimTask
@@ -22,6 +23,7 @@ __all__ = [
     "Draws",
     "Plain",
     "Prioritised",
+    "SeededDraws",
     "Starving",
     "Uniform",
     "portfolio",
@@ -36,6 +38,17 @@ class Draws(Protocol):
     def randrange(self, start: int, /) -> int:
         """A number from 0 to *start* - 1; smaller is plainer."""
         ...
+
+
+class SeededDraws:
+    """Numbers from a seed, for less than half of what ``Random.randrange`` costs."""
+
+    def __init__(self, seed: int | str) -> None:
+        self._random = Random(seed).random  # noqa: S311 - no secrets here
+
+    def randrange(self, start: int, /) -> int:
+        """As `Draws.randrange`; so much less than 2**53 that each is as likely as the others."""
+        return int(self._random() * start)
 
 
 class Plain:

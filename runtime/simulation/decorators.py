@@ -63,11 +63,7 @@ def simulate(
     options = Options(
         schedules=schedules, seed=seed, clock=clock, backend=backend, minimise=minimise
     )
-    demanded = tuple(covers)
-    for each in demanded:
-        if not isinstance(each, Reach):
-            message = f"covers= takes members of Reach, such as Reach.CHILD_LATE, not {each!r}"
-            raise TypeError(message)
+    demanded = ReachReport.check(covers)
 
     def decorate(function: F) -> F:
         def run(test: Test) -> None:

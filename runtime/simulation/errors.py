@@ -8,6 +8,7 @@ from orchestrator.errors import OrchestratorError
 
 __all__ = [
     "NotDeterministicError",
+    "RealTimeWarning",
     "ReplayError",
     "SimulationDeadlockError",
     "SimulationError",
@@ -51,6 +52,10 @@ class SimulationOverrunError(SimulationError):
 
 class UncontrolledError(SimulationError):
     """Code under test uses something that the simulation can't control; the text names it."""
+
+
+class RealTimeWarning(UserWarning):
+    """Code under test reads the real clock by a way that no simulation can replace."""
 
 
 class ReplayError(SimulationError):

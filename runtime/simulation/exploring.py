@@ -168,6 +168,8 @@ class Exploration:
             failure = minimise(failure, self._replay, self._others(), budget=BUDGET)
             tried += f", made smaller from {before} choices that were not the plain one"
         raised = failure.detail.error
+        if not failure.detail.schedule.worlds:
+            raise raised  # before any simulation: there is nothing to run again, and no story
         raised.add_note(
             f"found by {tried}, of {self._number} with seed={self.seed}\n"
             f"{describe(failure.detail.schedule)}"

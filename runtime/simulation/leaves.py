@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 from weakref import ref
 
 from actors.batch import Batch, Reports
-from actors.emission import snapshot
 from actors.group import CorrelationGroupActor
 from actors.messages import AttemptEnded
 from actors.run import LEAF, LeafAttempt, Run
@@ -31,6 +30,20 @@ __all__ = ["WatchedLeaves"]
 
 
 _INTERRUPTIONS = (Cancelled, asyncio.CancelledError)
+
+
+class LeafEnd:
+    """What a child came to that has completed as a leaf: an `observing.End`."""
+
+    __slots__ = ("id", "output")
+
+    state = ExecutionState.COMPLETED
+    error = None
+    attempts = 1
+
+    def __init__(self, execution_id: str, output: Any) -> None:
+        self.id = execution_id
+        self.output = output
 
 
 class WatchedLeaves(Leaves):
@@ -193,17 +206,6 @@ class _Ends(deque["Completed"]):
         assert group is not None  # noqa: S101 - it is in its turn
         self._observer.look(group)  # what it has decided without this one
         end = super().popleft()
-        batch = self._batch
-        child = snapshot(
-            batch.emission,
-            batch.children[end[0]],
-            end[0],
-            ExecutionState.COMPLETED,
-            output=end[1],
-            attempts=1,
-            scheduled_at=batch.scheduled_at,
-            started_at=end[2],
-            completed_at=end[3],
-        )
+        child = LeafEnd(self._batch.id_of(end[0]), end[1])
         self._observer.note(observing.REPORTED, group.group_id, end[0], child)
         return end

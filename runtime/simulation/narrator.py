@@ -180,7 +180,7 @@ class Narrator:
 
     def reported(self, fact: Fact) -> str:
         group = self._names.groups.get(fact[4])
-        child: Execution = fact[6]
+        child: observing.End = fact[6]
         known = self._names.member(fact[4], fact[5])
         again = "" if not known.ended or known.ended == str(child.state) else f" ({known.ended})"
         known.ended = str(child.state)

@@ -79,8 +79,8 @@ class _Counting:
     def emitted(self, fact: Fact) -> None:
         group_id, children = fact[4], fact[7]
         self._out[group_id] = len(children)
-        for child in children:
-            self._members[child.id] = group_id
+        for name in observing.ids_of(children):
+            self._members[name] = group_id
         if fact[10] is not None:
             self._deadlines[group_id] = fact[10]
 
@@ -250,6 +250,20 @@ class ReachReport:
         self.in_runs.update(other.in_runs)
         self.times.update(other.times)
 
+    @staticmethod
+    def check(covers: Iterable[Reach]) -> tuple[Reach, ...]:
+        """What can be demanded.
+
+        Raises:
+            TypeError: one of them is no `Reach`.
+        """
+        demanded = tuple(covers)
+        for each in demanded:
+            if not isinstance(each, Reach):
+                message = f"covers takes members of Reach, such as Reach.CHILD_LATE, not {each!r}"
+                raise TypeError(message)
+        return demanded
+
     def demand(self, covers: Iterable[Reach]) -> None:
         """See that each of *covers* has happened.
 
@@ -258,11 +272,7 @@ class ReachReport:
             TypeError: one of them is no `Reach`.
         """
         __tracebackhide__ = True
-        demanded = tuple(covers)
-        for each in demanded:
-            if not isinstance(each, Reach):
-                message = f"covers= takes members of Reach, such as Reach.CHILD_LATE, not {each!r}"
-                raise TypeError(message)
+        demanded = self.check(covers)
         missing = tuple(each for each in demanded if not self.in_runs[each])
         if missing:
             raise NotReachedError(missing, self.runs)

@@ -10,23 +10,29 @@ from __future__ import annotations
 
 import _thread
 import concurrent.futures
+import datetime as dt
 import functools
 import sys
 import types
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from itertools import islice
 from typing import Any
 from weakref import WeakSet
 
 from orchestrator.registry import Action
-from runtime.simulation.errors import UncontrolledError
+from runtime.simulation.errors import RealTimeWarning, UncontrolledError
 from runtime.simulation.patches.install import REAL
 
-__all__ = ["Refusals", "find_uncontrolled"]
+__all__ = ["Refusals", "find_real_times", "find_uncontrolled"]
 
 _MOST = 2_000  # objects that are looked at for one action; enough for any, and a bound for all
 _ITEMS = 50  # of one container
 _OWN = ("actors", "orchestrator", "runtime")
+_CLOCK_METHODS: tuple[tuple[type, tuple[str, ...]], ...] = (
+    (dt.datetime, ("now", "today", "utcnow")),
+    (dt.date, ("today",)),
+)
 
 _WAY_OUT = (
     "import runtime.simulation, or load its pytest plugin, before the module that binds it; or"
@@ -41,7 +47,7 @@ class Refusals:
         self._fit: WeakSet[Action] = WeakSet()
 
     def check(self, action: Action) -> None:
-        """Look at an action that is about to run.
+        """Look at an action that is about to run; `RealTimeWarning` tells of a doubtful one.
 
         Raises:
             UncontrolledError: it reaches something that a simulation can't control.
@@ -57,10 +63,46 @@ class Refusals:
             )
             raise UncontrolledError(message)
         self._fit.add(action)
+        for what in find_real_times(action.function):
+            message = (
+                f"action {action.name!r}: {what}, which reads the real clock in a simulation too;"
+                " if that matters, make it of time.time(), as in"
+                " datetime.fromtimestamp(time.time(), tz)"
+            )
+            warnings.warn(message, RealTimeWarning, stacklevel=2)
 
 
 def find_uncontrolled(function: Callable[..., Any]) -> tuple[str, str] | None:
     """Where *function* reaches something real, and what it is; ``None`` if it does not."""
+    found = ((path, _real(value)) for path, value in _reached(function))
+    return next(((path, what) for path, what in found if what is not None), None)
+
+
+def find_real_times(function: Callable[..., Any]) -> list[str]:
+    """Where *function* seems to read the real time in a way that nothing can replace."""
+    return [
+        f"{path} names {' and '.join(found)}"
+        for path, value in _reached(function)
+        if isinstance(value, types.FunctionType) and (found := _real_times(value))
+    ]
+
+
+def _real_times(function: types.FunctionType) -> list[str]:
+    """``datetime.now`` and its like: methods of C classes, which can't be exchanged."""
+    names = set(_names(function.__code__))
+    known = {id(function.__globals__.get(name)) for name in names}
+    whole_module = id(dt) in known
+    return [
+        f"{kind.__name__}.{method}"
+        for kind, methods in _CLOCK_METHODS
+        if id(kind) in known or (whole_module and kind.__name__ in names)
+        for method in methods
+        if method in names
+    ]
+
+
+def _reached(function: Callable[..., Any]) -> Iterator[tuple[str, Any]]:
+    """*function*, and what it consists of, each with its name."""
     seen: set[int] = set()
     kept: list[Any] = []  # what was made on the way: an id must not be used twice
     left: list[tuple[str, Any]] = [(_name_of(function), function)]
@@ -70,11 +112,8 @@ def find_uncontrolled(function: Callable[..., Any]) -> tuple[str, str] | None:
             continue
         seen.add(id(value))
         kept.append(value)
-        what = _real(value)
-        if what is not None:
-            return path, what
+        yield path, value
         left.extend(_parts(path, value))
-    return None
 
 
 def _real(value: Any) -> str | None:

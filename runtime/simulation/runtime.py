@@ -15,7 +15,7 @@ from runtime.simulation.facts import LONGEST_RUN
 from runtime.simulation.faults import FaultInjector, Faults
 from runtime.simulation.here import current_world
 from runtime.simulation.processes import SimProcessHost
-from runtime.simulation.schedule import Schedule
+from runtime.simulation.schedule import Schedule, lag_of
 from runtime.simulation.simulation import Simulation
 from runtime.simulation.watching import WatchedRuntime
 from runtime.simulation.world import MAX_STEPS, World
@@ -42,7 +42,8 @@ class SimulatedRuntime(WatchedRuntime):
         workers: As for `LocalRuntime`; 4 by default, on every machine.
         clock: ``"choose"``, ``"jump"`` or seconds, see `Schedule`; by default the schedule's own.
         backend: ``"greenlet"`` or ``"threads"``; the schedule's own if it is left out.
-        max_steps: How many choices one simulation may take.
+        max_steps: How many choices one simulation may take; a million if it is left out. A
+            simulation that is joined has clock, back end and bound already, and takes no others.
         faults: What may go wrong in the actions, drawn like every other choice; by default nothing.
         thorough: Switch in the middle of every message that is sent, too, where threads may: it
             reaches a few orders more, and costs a fifth of the speed.
@@ -65,7 +66,7 @@ class SimulatedRuntime(WatchedRuntime):
         workers: int | None = None,
         clock: str | float | None = None,
         backend: str | None = None,
-        max_steps: int = MAX_STEPS,
+        max_steps: int | None = None,
         faults: Faults | None = None,
         thorough: bool = False,
         check: bool = True,
@@ -74,15 +75,14 @@ class SimulatedRuntime(WatchedRuntime):
         self._simulation: Simulation | None = None
         if world is None:
             self._simulation = Simulation(
-                schedule, clock=clock, backend=backend, max_steps=max_steps
+                schedule,
+                clock=clock,
+                backend=backend,
+                max_steps=MAX_STEPS if max_steps is None else max_steps,
             )
             world = self._simulation.world
-        elif schedule is not None and schedule is not world.schedule:
-            message = (
-                "this code runs in a simulation already, which has another schedule; leave"
-                " schedule= out, and this runtime joins it"
-            )
-            raise ValueError(message)
+        else:
+            _check_joins(world, schedule, clock, backend, max_steps)
         self._world: World = world
         self._faults = faults
         self._thorough = thorough
@@ -175,3 +175,27 @@ class SimulatedRuntime(WatchedRuntime):
 
     def __repr__(self) -> str:
         return f"<SimulatedRuntime with {self._workers} workers, at {self._world.now:.3f} s>"
+
+
+def _check_joins(
+    world: World,
+    schedule: Schedule | None,
+    clock: str | float | None,
+    backend: str | None,
+    max_steps: int | None,
+) -> None:
+    """Refuse what the simulation that is joined has otherwise already."""
+    lag = None if clock is None else lag_of(clock)
+    others = {
+        "schedule": schedule is not None and schedule is not world.schedule,
+        "clock": lag is not None and (clock == "jump", lag) != (world.jump, world.whole_lag),
+        "backend": backend is not None and backend != world.backend_name,
+        "max_steps": max_steps is not None and max_steps != world.max_steps,
+    }
+    for name, is_other in others.items():
+        if is_other:
+            message = (
+                f"this code runs in a simulation already, which has another {name}; leave"
+                f" {name}= out, and this runtime joins it"
+            )
+            raise ValueError(message)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from random import Random
 from typing import TYPE_CHECKING, Self
 
 from runtime.simulation.choices import CLOCK, Deviation
-from runtime.simulation.choosers import Draws, Plain, portfolio
+from runtime.simulation.choosers import Draws, Plain, SeededDraws, portfolio
+from runtime.simulation.covering import note_finished
 from runtime.simulation.tasks import SimTask
 from runtime.simulation.tokens import Recording, decode, encode
 from runtime.simulation.world import LAG, World
@@ -131,9 +131,8 @@ class Schedule:
             clock: See the class.
             backend: See the class.
         """
-        random = Random(seed)  # noqa: S311 - no secrets here
         return cls.drawn(
-            random,
+            SeededDraws(seed),
             f"Schedule.seeded({seed!r})",
             modes=modes,
             length=length,
@@ -207,6 +206,7 @@ class Schedule:
     def finished(self, world: World) -> None:
         """A simulation that this schedule made the choices of is over."""
         self.worlds.append(world)
+        note_finished(world)
 
     # What they were
 

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 __all__ = ["SimTask", "TaskKilled", "TaskState"]
 
 
+_NO_HOOKS = ThreadHooks()
+
+
 class TaskKilled(BaseException):
     """Ends a task that is left over when its simulation ends. Never catch it."""
 
@@ -55,12 +58,18 @@ class SimTask:
         "waiting_for",
     )
 
-    def __init__(self, ident: int, name: str, function: Callable[[], object]) -> None:
+    def __init__(
+        self,
+        ident: int,
+        name: str,
+        function: Callable[[], object],
+        hooks: ThreadHooks = _NO_HOOKS,
+    ) -> None:
         self.ident = ident  # what get_ident() answers inside it
         self.name = name  # the same in every run of one schedule
         self.function = function
         self.handle: Any = None  # the back end's
-        self.hooks = ThreadHooks()
+        self.hooks = hooks  # how it waits
         self.jobs: deque[Callable[[], object]] = deque()  # actors' turns that it has to run
         self.in_turn = False
         self.joiners: list[SimTask] = []  # blocked until it is over

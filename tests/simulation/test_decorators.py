@@ -234,7 +234,7 @@ def test_what_a_test_demands_must_have_happened_in_one_of_its_runs() -> None:
 
 
 def test_only_what_can_be_reached_can_be_demanded() -> None:
-    with pytest.raises(TypeError, match="covers="):
+    with pytest.raises(TypeError, match="covers"):
         simulate(covers=["everything"])  # type: ignore[list-item]
 
 
@@ -388,3 +388,13 @@ def test_unknown_modes_are_refused() -> None:
         schedules(modes=["best"])
     with pytest.raises(ValueError, match="modes="):
         schedules(modes=[])
+
+
+def test_a_failure_before_any_simulation_tells_no_token_and_no_story() -> None:
+    @simulate(schedules=3, seed=1)
+    def test(schedule: Schedule) -> None:
+        SimulatedRuntime(None, schedule)  # type: ignore[arg-type]
+
+    with pytest.raises(TypeError, match="ActionRegistry") as caught:
+        test()
+    assert not hasattr(caught.value, "__notes__")

@@ -7,10 +7,11 @@ import time
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
 
 from orchestrator import Execution
 from orchestrator.errors import OrchestratorError
-from runtime.simulation import SimulatedRuntime
+from runtime.simulation import SimulatedRuntime, covers, schedules, simulate
 from runtime.simulation.reach import NotReachedError, Reach, ReachReport
 from runtime.simulation.schedule import Schedule
 from tests.simulation.busy_runs import Busy
@@ -228,3 +229,41 @@ def test_the_same_schedule_reaches_the_same() -> None:
     one, other = (run(Schedule.seeded(5), "shop:import", 5)[0].reach for _ in range(2))
 
     assert one == other
+
+
+@settings(max_examples=30, database=None, deadline=None)
+@given(schedules())
+def buyers(schedule: Schedule) -> None:
+    shop = Shop()
+    with SimulatedRuntime(shop.actions, schedule) as runtime:
+        runtime.run("shop:buyers", 2)
+
+
+def test_a_test_under_hypothesis_can_demand_that_something_happens() -> None:
+    covers(Reach.PREEMPTED)(buyers)()
+    with pytest.raises(NotReachedError, match=r"in \d+ runs this never happened.*") as caught:
+        covers(Reach.PREEMPTED, Reach.GROUP_DEADLINE)(buyers)()
+    assert caught.value.missing == (Reach.GROUP_DEADLINE,)
+    assert caught.value.runs >= 30
+
+
+def test_each_demand_counts_its_own_runs() -> None:
+    @covers(Reach.PREEMPTED)
+    @simulate(schedules=20, seed=1)
+    def inner(schedule: Schedule) -> None:
+        with SimulatedRuntime(Shop().actions, schedule) as runtime:
+            runtime.run("shop:buyers", 2)
+
+    inner()
+    with pytest.raises(NotReachedError, match="in 0 runs"):
+        covers(Reach.PREEMPTED)(lambda: None)()
+
+
+def test_only_what_is_counted_can_be_demanded() -> None:
+    with pytest.raises(TypeError, match="members of Reach"):
+        covers("preempted")  # type: ignore[arg-type]
+
+    async def test() -> None: ...
+
+    with pytest.raises(TypeError, match="on top of @simulate"):
+        covers(Reach.PREEMPTED)(test)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import _thread
 import asyncio
 import concurrent.futures
+import datetime as dt
 import gc
 import signal
 import threading
@@ -15,6 +16,7 @@ import pytest
 
 from orchestrator import ActionRegistry, Execution, Orchestrator, RuntimeClosedError
 from runtime.simulation import (
+    RealTimeWarning,
     Schedule,
     SimulatedRuntime,
     Simulation,
@@ -25,7 +27,7 @@ from runtime.simulation import (
 from runtime.simulation import guard as guard_module
 from runtime.simulation.guard import Guard
 from runtime.simulation.patches.install import REAL
-from runtime.simulation.refusal import find_uncontrolled
+from runtime.simulation.refusal import find_real_times, find_uncontrolled
 from tests.simulation import uncontrolled
 
 
@@ -42,6 +44,64 @@ def test_what_an_action_has_bound_before_is_refused_by_name(case: str) -> None:
             runtime.run("tools:fetch")
         assert "'tools:fetch'" in str(caught.value)
         assert "import runtime.simulation" in str(caught.value)
+
+
+def stamp() -> str:
+    return dt.datetime.now(dt.UTC).isoformat()
+
+
+def stamp_in_a_call() -> str:
+    return stamp()
+
+
+def with_a_virtual_time() -> dt.datetime:
+    return dt.datetime.fromtimestamp(time.time(), dt.UTC)
+
+
+def test_what_reads_the_real_date_is_named_once() -> None:
+    actions = ActionRegistry()
+    actions.register("tools:stamp")(stamp_in_a_call)
+    told = r"'tools:stamp'.*stamp names datetime\.now, which reads the real clock"
+    with pytest.warns(RealTimeWarning, match=told), SimulatedRuntime(actions) as runtime:
+        runtime.run("tools:stamp")
+    with SimulatedRuntime(actions) as runtime:
+        runtime.run("tools:stamp")
+
+
+def test_a_date_made_of_the_virtual_time_is_nothing_to_tell_of() -> None:
+    assert find_real_times(with_a_virtual_time) == []
+    assert len(find_real_times(stamp)) == 1
+
+
+OTHERS: list[tuple[str, dict[str, Any]]] = [
+    ("schedule", {"schedule": Schedule.seeded(1)}),
+    ("clock", {"clock": "jump"}),
+    ("clock", {"clock": 7}),
+    ("backend", {"backend": "threads"}),
+    ("max_steps", {"max_steps": 99}),
+]
+
+
+@pytest.mark.parametrize(("name", "options"), OTHERS)
+def test_a_runtime_that_joins_a_simulation_takes_no_other_settings(
+    name: str, options: dict[str, Any]
+) -> None:
+    with (
+        SimulatedRuntime(ActionRegistry()),
+        pytest.raises(ValueError, match=f"which has another {name}; leave {name}= out"),
+    ):
+        SimulatedRuntime(ActionRegistry(), **options)
+
+
+def test_a_runtime_may_join_with_what_its_simulation_has() -> None:
+    schedule = Schedule.plain(clock=3)
+    with (
+        Simulation(schedule, max_steps=500),
+        SimulatedRuntime(
+            ActionRegistry(), schedule, clock=3, backend="greenlet", max_steps=500
+        ) as runtime,
+    ):
+        assert runtime.run(lambda: 3) == 3
 
 
 def test_what_is_made_after_the_patches_is_fit() -> None:
