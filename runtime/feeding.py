@@ -22,6 +22,7 @@ from orchestrator.protocols import ChildSource
 from orchestrator.registry import Action
 from orchestrator.texts import excerpt
 from orchestrator.values import Execution
+from runtime.interrupts import pass_on
 
 __all__ = ["Feeders"]
 
@@ -185,6 +186,7 @@ class _Feeder:
 
     def _fail(self, raised: BaseException) -> None:
         error = raised if isinstance(raised, Exception) else translated(raised, "the source")
+        pass_on(raised)
         self._tell(Seal(error))
 
     def _close_source(self) -> None:
@@ -203,5 +205,6 @@ class _Feeder:
 def _logged(what: str) -> Any:
     try:
         yield
-    except BaseException:
+    except BaseException as raised:
+        pass_on(raised)
         _logger.exception("%s failed", what)

@@ -8,7 +8,7 @@ import itertools
 import os
 import threading
 import weakref
-from collections.abc import Callable, Mapping, Sized
+from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import Any, Self
 
@@ -24,17 +24,18 @@ from orchestrator.errors import AwaitTimeoutError, DeadlockError, RuntimeClosedE
 from orchestrator.ids import new_id
 from orchestrator.registry import Action, ActionRegistry
 from orchestrator.texts import excerpt
-from orchestrator.values import Execution, ExecutionState
+from orchestrator.values import Execution
 from runtime.checked import CheckedRuntime
 from runtime.closing import DRAIN, Closing, Drained, closed_error
 from runtime.handle import Handle
+from runtime.interrupts import hold_back, let_go
 from runtime.loops import Loops
 from runtime.machinery import Machinery, of_threads
 from runtime.places import Places
 from runtime.port import error_of
 from runtime.preparing import Preparing
 from runtime.scope import Scope, leave_interrupted
-from runtime.subscriptions import ExecutionEvent, Listener, Subscription, Subscriptions
+from runtime.subscriptions import Announcements, Listener, Subscription, Subscriptions
 from runtime.waits import current_attempt
 
 __all__ = ["LocalRuntime"]
@@ -85,7 +86,7 @@ class LocalRuntime(CheckedRuntime):
             system,
             dispatcher,
             self._places,
-            self._make_publisher(_Announcements(self._subscriptions)),
+            self._make_publisher(Announcements(self._subscriptions)),
             machinery.random,
             loops.call,
             runtime=self,
@@ -121,6 +122,10 @@ class LocalRuntime(CheckedRuntime):
 
     def _make_publisher(self, announcements: Publisher) -> Publisher:
         return announcements
+
+    def _adopt(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loops.adopt(loop)
+        hold_back(loop)
 
     # Running
 
@@ -352,7 +357,7 @@ class LocalRuntime(CheckedRuntime):
 
     async def __aenter__(self) -> Self:
         self.check()
-        self._loops.adopt(asyncio.get_running_loop())
+        self._adopt(asyncio.get_running_loop())
         return self
 
     async def __aexit__(
@@ -361,24 +366,15 @@ class LocalRuntime(CheckedRuntime):
         raised: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        leave_interrupted(current_attempt(self._environment), raised)
-        await self.aclose(cancel=raised is not None)
+        try:
+            leave_interrupted(current_attempt(self._environment), raised)
+            await self.aclose(cancel=raised is not None)
+        finally:
+            let_go(asyncio.get_running_loop())
 
     def __repr__(self) -> str:
         state = "closed" if self._closed else "open"
         return f"<LocalRuntime with {self._workers} workers, {state}>"
-
-
-class _Announcements:
-    """Tells the subscriptions of changes."""
-
-    def __init__(self, subscriptions: Subscriptions) -> None:
-        self._subscriptions = subscriptions
-        self.active: Sized = subscriptions.open
-
-    def changed(self, execution: Execution, previous: ExecutionState, at: float) -> None:
-        """Publish one event."""
-        self._subscriptions.publish(ExecutionEvent(execution, previous, at))
 
 
 def _started(thread: threading.Thread) -> bool:

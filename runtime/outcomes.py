@@ -11,6 +11,7 @@ from actors.failures import translated
 from actors.messages import AttemptEnded
 from orchestrator.errors import RejectedError
 from orchestrator.texts import excerpt
+from runtime.interrupts import pass_on
 
 __all__ = ["failed", "rejected", "undeclared"]
 
@@ -23,6 +24,7 @@ def failed(attempt: Attempt, raised: BaseException) -> AttemptEnded:
     traceback = _own_frames(raised.__traceback__)
     if isinstance(raised, Exception):
         return AttemptEnded(attempt.number, None, raised, raised, traceback)
+    pass_on(raised)
     error = translated(raised, f"action {attempt.action.name!r}")
     return AttemptEnded(attempt.number, None, error, raised, traceback)
 

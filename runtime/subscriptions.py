@@ -15,7 +15,7 @@ import threading
 import time
 from _thread import start_new_thread
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sized
 from contextlib import suppress
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -28,7 +28,14 @@ from orchestrator.texts import excerpt, function_name
 if TYPE_CHECKING:
     from orchestrator import Execution, ExecutionState
 
-__all__ = ["EventsLost", "ExecutionEvent", "Listener", "Subscription", "Subscriptions"]
+__all__ = [
+    "Announcements",
+    "EventsLost",
+    "ExecutionEvent",
+    "Listener",
+    "Subscription",
+    "Subscriptions",
+]
 
 _logger = logging.getLogger("runtime")
 
@@ -313,3 +320,15 @@ def _about(news: ExecutionEvent | EventsLost) -> str:
         return f"execution {excerpt(news.execution.id)}"
     except Exception:  # noqa: BLE001 - the log line must come out
         return "an event"
+
+
+class Announcements:
+    """Tells the subscriptions of changes: what the actors publish to."""
+
+    def __init__(self, subscriptions: Subscriptions) -> None:
+        self._subscriptions = subscriptions
+        self.active: Sized = subscriptions.open
+
+    def changed(self, execution: Execution, previous: ExecutionState, at: float) -> None:
+        """Publish one event."""
+        self._subscriptions.publish(ExecutionEvent(execution, previous, at))

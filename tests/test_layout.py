@@ -1,6 +1,7 @@
 """The lines between the packages, and what no module of the library may do."""
 
 import ast
+import functools
 import re
 import subprocess
 import sys
@@ -36,6 +37,7 @@ of_each_module = pytest.mark.parametrize(
 )
 
 
+@functools.cache
 def _parse(path: Path) -> ast.Module:
     return ast.parse(path.read_text(encoding="utf-8"), filename=str(path))
 

@@ -26,17 +26,23 @@ _here = _Here()
 def may_be_interrupted() -> bool:
     """Whether a Ctrl-C can raise ``KeyboardInterrupt`` at any moment in the calling thread.
 
-    It can in the main thread, with Python's own handler for SIGINT, or with the one that
-    ``asyncio.run`` sets: its first Ctrl-C cancels the main task, and the next one raises.
+    It can in the main thread, where the handler for SIGINT is one that raises.
     """
-    if not _here.is_main:
-        return False
-    handler = _getsignal(_SIGINT)
-    return handler is _raises or (handler.__class__ is functools.partial and _raises_now(handler))
+    return _here.is_main and bool(raises_now(_getsignal(_SIGINT)))
 
 
-def _raises_now(handler: Any) -> bool:
-    """Whether asyncio's handler has had its first Ctrl-C, or has no task to cancel any more."""
-    runner = getattr(handler.func, "__self__", None)
+def raises_now(handler: Any) -> bool | None:
+    """Whether *handler* raises ``KeyboardInterrupt`` at the next Ctrl-C, wherever that comes.
+
+    Python's own does. The one that ``asyncio.run`` sets cancels the main task at the first Ctrl-C,
+    and raises at the next, or where that task is done. ``None``: it is neither of them.
+    """
+    if handler is _raises:
+        return True
+    if handler.__class__ is not functools.partial:
+        return None
+    interrupts = getattr(getattr(handler.func, "__self__", None), "_interrupt_count", None)
     task = handler.keywords.get("main_task")
-    return bool(getattr(runner, "_interrupt_count", 0)) or (task is not None and task.done())
+    if interrupts is None or task is None:
+        return None
+    return bool(interrupts) or task.done()

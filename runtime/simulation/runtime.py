@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from types import TracebackType
 from typing import Self
 
@@ -122,6 +123,9 @@ class SimulatedRuntime(WatchedRuntime):
         mortal = self._faults is not None and self._faults.process_deaths
         processes = SimProcessHost(world, mortal=mortal)
         return Machinery(clock, SimDispatcher(world), system, processes, self._draw_jitter)
+
+    def _adopt(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loops.adopt(loop)  # and an interrupt is the world's
 
     def _draw_jitter(self) -> float:
         return self._world.decide("jitter", _JITTER) / _JITTER
