@@ -2,8 +2,8 @@
 
 Most children start, return and are never spoken to. A worker is handed a *run* of them and starts
 one after another; what such a *leaf* comes to is a tuple that its group takes in with others. One
-that emits, calls or waits, that fails, or that is told to end, is made an `ExecutionActor` where it
-stands, and from then on is as if it had always been one.
+that emits or waits for others, that fails, or that is told to end, is made an `ExecutionActor`
+where it stands, and from then on is as if it had always been one.
 """
 
 from __future__ import annotations

@@ -66,13 +66,16 @@ class Dispatcher:
                 has one of its own.
 
         Raises:
-            ValueError: *workers* is less than one, or *keep_idle* is negative.
+            ValueError: *workers* is less than one, or *keep_idle* or *linger* is negative.
         """
         if workers is not None and workers < 1:
             msg = f"workers must be at least 1, or None for no limit, not {workers!r}"
             raise ValueError(msg)
         if keep_idle < 0:
             msg = f"keep_idle must not be negative, but is {keep_idle!r}"
+            raise ValueError(msg)
+        if not linger >= 0:
+            msg = f"linger must be a number of seconds, not {linger!r}"
             raise ValueError(msg)
         self.name = name
         self.workers = workers

@@ -77,6 +77,40 @@ def test_threads_beyond_those_kept_idle_end_by_themselves() -> None:
     assert dispatcher.shutdown(PATIENCE)
 
 
+@pytest.mark.parametrize("keep_idle", [0, 2])
+def test_threads_that_linger_end_by_themselves_when_no_work_comes(keep_idle: int) -> None:
+    dispatcher = Dispatcher(keep_idle=keep_idle, linger=0.001)
+    begun = threading.Barrier(21)
+    for _ in range(20):
+        dispatcher.execute(lambda: begun.wait(PATIENCE))
+    threads = dispatcher.threads
+    begun.wait(PATIENCE)
+    wait_for_ends(threads, 20 - keep_idle)
+    assert barrier_met(dispatcher, 3)
+    assert dispatcher.shutdown(PATIENCE)
+
+
+def wait_for_ends(threads: list[threading.Thread], count: int) -> None:
+    """Return when *count* of *threads* have ended, whichever these are."""
+    gone = threading.Semaphore(0)
+
+    def join(thread: threading.Thread) -> None:
+        thread.join()
+        gone.release()
+
+    for thread in threads:
+        threading.Thread(target=join, args=(thread,), daemon=True).start()
+    for _ in range(count):
+        assert gone.acquire(timeout=PATIENCE)
+
+
+def test_a_shutdown_does_not_wait_for_threads_that_linger() -> None:
+    dispatcher = Dispatcher(keep_idle=0, linger=10 * PATIENCE)
+    assert barrier_met(dispatcher, 20)
+    assert dispatcher.shutdown(PATIENCE)
+    assert dispatcher.threads == []
+
+
 def test_an_idle_thread_is_used_before_a_new_one_is_started() -> None:
     dispatcher = Dispatcher()
     names: set[str] = set()
@@ -409,7 +443,7 @@ def test_permits_count_like_a_number_that_may_become_negative(steps: list[str], 
         assert permits.overdrawn == (model < 0)
 
 
-@pytest.mark.parametrize("wrong", [{"workers": 0}, {"workers": 1, "keep_idle": -1}])
+@pytest.mark.parametrize("wrong", [{"workers": 0}, {"workers": 1, "keep_idle": -1}, {"linger": -1}])
 def test_a_dispatcher_without_workers_is_refused(wrong: dict[str, int]) -> None:
     with pytest.raises(ValueError, match="must"):
         Dispatcher(**wrong)
