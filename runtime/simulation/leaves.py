@@ -142,6 +142,8 @@ class _Fates(dict[int, object]):
             leaves.note_return(run.owners[index])
         leaves.world.pause()
         settled = super().setdefault(index, fate)
+        if fate is not LEAF:
+            leaves.world.pause()  # it is an actor, and the allocator has not been told
         if fate is LEAF and settled is LEAF and run.batch.group is None:
             # A called child is over with that.
             name = run.batch.id_of(index)

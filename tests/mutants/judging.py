@@ -24,15 +24,8 @@ from tests.mutants.planting import copy_of_project, places_of, plant
 __all__ = ["Verdict", "fingerprint", "judge_examples", "judge_properties"]
 
 _FOLDER = "tests/simulation/invariants"
-_FILES = (
-    "decisions",
-    "limits",
-    "merges",
-    "calls",
-    "lines",
-    "trees",
-    "everything",
-)  # the most telling first
+# The most telling first.
+_FILES = ("decisions", "limits", "merges", "calls", "lines", "trees", "everything")
 _PROPERTIES = tuple(f"{_FOLDER}/test_{name}.py" for name in _FILES)
 _EXAMPLES = ("tests/conformance", "tests/orchestrator")
 _LIMIT = 1200.0  # seconds for one run of tests; what hangs was found

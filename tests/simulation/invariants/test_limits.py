@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import math
+import threading
 import time
+from contextlib import suppress
 from typing import Any
 
 from hypothesis import given
@@ -21,8 +23,9 @@ from orchestrator import (
     Retry,
     Task,
     UnknownActionError,
+    UnknownExecutionError,
 )
-from runtime.simulation import SimulatedRuntime
+from runtime.simulation import Schedule, SimulatedRuntime
 from tests.simulation.schedules import orders
 
 
@@ -130,7 +133,11 @@ def test_15_who_comes_back_from_a_wait_takes_no_more_than_there_is(
 
 
 @given(
-    st.lists(st.sampled_from(["t:holds", "t:holds_too", "t:retries"]), min_size=1, max_size=5),
+    st.lists(
+        st.sampled_from(["t:holds", "t:holds_too", "t:retries", "t:retries_soon"]),
+        min_size=1,
+        max_size=5,
+    ),
     st.none() | st.integers(0, 4),
     orders(),
 )
@@ -146,9 +153,14 @@ def test_11_a_cancel_reaches_what_is_queued_and_what_is_between_attempts(
         time.sleep(5.0)  # the only worker is held
 
     @actions.register("t:retries", retry=Retry(delay=3.0))
+    @actions.register("t:retries_soon", retry=Retry(delay=0.5))
     def retries() -> None:
         starts.append(time.monotonic())
         raise LookupError
+
+    @actions.register("t:quick")
+    def quick() -> None:
+        """Only to need a worker."""
 
     def note(event: Any) -> None:
         if event.execution.state.ended:
@@ -168,6 +180,8 @@ def test_11_a_cancel_reaches_what_is_queued_and_what_is_between_attempts(
                 orchestrator.cancel(children[which % len(children)].id)
                 orchestrator.sleep(0.5)
                 orchestrator.cancel_group(group)
+            last = orchestrator.emit_one(Execution.ad_hoc("t:quick"))
+            orchestrator.await_group(last)  # the worker is free again
         subscription.close()
         stats = runtime.stats()
     assert (stats.pending, stats.running, stats.waiting, stats.cancelling) == (0, 0, 0, 0)
@@ -289,6 +303,85 @@ def test_15_who_comes_back_takes_no_slot_of_what_was_cancelled_and_is_over(
         orchestrator.await_group(second)
     assert meter.highest <= workers
     assert meter.total == count
+
+
+@given(st.sets(st.integers(0, 11), min_size=1, max_size=3), st.integers(1, 2), orders())
+def test_15_nobody_waits_behind_one_who_waits(
+    nappers: set[int], workers: int, schedule: Any
+) -> None:
+    actions = ActionRegistry()
+    ends = dict[int, float]()
+
+    @actions.register("t:some_nap")
+    def some_nap(number: int) -> None:
+        orchestrator = Orchestrator.from_context()
+        assert orchestrator is not None
+        if number in nappers:
+            orchestrator.sleep(5.0)  # our wait: whoever was handed out with it goes on elsewhere
+        ends[number] = time.monotonic()
+
+    runtime = SimulatedRuntime(actions, schedule, workers=workers, clock="jump")
+    with runtime, runtime.execution() as orchestrator:
+        group = orchestrator.emit_for_each(range(12), "n", Task("t:some_nap"))
+        orchestrator.await_group(group)
+    assert ends == {number: 5.0 if number in nappers else 0.0 for number in range(12)}
+
+
+@given(st.sampled_from([1, 3]), st.integers(0, 2**32))
+def test_15_a_cancel_that_meets_an_end_gives_no_slot_twice(which: int, seed: int) -> None:
+    for more in range(4):  # it takes some luck
+        actions, meter = ActionRegistry(), Meter()
+
+        @actions.register("t:works")
+        def works() -> None:
+            with meter:  # noqa: B023 - it runs within this round
+                time.sleep(1.0)
+
+        schedule = Schedule.seeded(seed + more)
+        runtime = SimulatedRuntime(actions, schedule, workers=1, clock="jump")
+        with runtime, runtime.execution() as orchestrator:
+            children = [Execution.ad_hoc("t:works") for _ in range(6)]
+            group = orchestrator.emit_children(children)
+            orchestrator.sleep(1.0 + which)  # one after the other: this one is at its end
+            orchestrator.cancel(children[which].id)
+            orchestrator.await_group(group, return_exceptions=True)
+        assert meter.highest == 1
+        assert meter.total == 6
+
+
+@given(st.integers(1, 3), st.integers(0, 2**32))
+def test_15_who_asks_after_one_that_waits_costs_no_slot(askers: int, seed: int) -> None:
+    for more in range(2):
+        actions = ActionRegistry()
+        ends = dict[str, float]()
+
+        @actions.register("t:naps")
+        def naps() -> None:
+            orchestrator = Orchestrator.from_context()
+            assert orchestrator is not None
+            orchestrator.sleep(1.0)  # our wait: the only worker is free
+
+        @actions.register("t:works")
+        def works() -> None:
+            ends["works"] = time.monotonic()  # noqa: B023 - it runs within this round
+
+        schedule = Schedule.seeded(seed + more)
+        runtime = SimulatedRuntime(actions, schedule, workers=1, clock="jump")
+        with runtime, runtime.execution() as orchestrator:
+            napping = Execution.ad_hoc("t:naps")
+
+            def ask(name: str) -> None:
+                with suppress(UnknownExecutionError):  # it was not there yet, or any more
+                    runtime.wait_for_unblock(name).get()  # noqa: B023
+
+            threads = [threading.Thread(target=ask, args=(napping.id,)) for _ in range(askers)]
+            group = orchestrator.emit_children([napping, Execution.ad_hoc("t:works")])
+            for thread in threads:
+                thread.start()
+            orchestrator.await_group(group)
+            for thread in threads:
+                thread.join()
+        assert ends == {"works": 0.0}
 
 
 @given(
