@@ -85,16 +85,20 @@ class FakeSystem:
         self.admitted: set[str] = set()
         self.groups: list[Target] = []
 
+    def launch(self, actor: Any) -> None:
+        """What a group is told from now on is told to its target."""
+        target = Target(type(actor).__name__)
+        actor.actor_ref.actor_inbox = target.actor_inbox
+        self.groups.append(target)
+
     def spawn(self, kind: type, *args: Any, admitted: bool = False, **_more: Any) -> Target:
         target = Target(kind.__name__)
-        if issubclass(kind, ExecutionActor):
-            (child,) = (one for one in args if isinstance(one, Execution))
-            assert child.id not in self.executions, "incarnated twice"
-            self.executions[child.id] = target
-            if admitted:
-                self.admitted.add(child.id)
-        else:
-            self.groups.append(target)
+        assert issubclass(kind, ExecutionActor)
+        (child,) = (one for one in args if isinstance(one, Execution))
+        assert child.id not in self.executions, "incarnated twice"
+        self.executions[child.id] = target
+        if admitted:
+            self.admitted.add(child.id)
         return target
 
 

@@ -58,6 +58,7 @@ class Group:
         self.actor = GroupByHand(
             self.world.environment,
             emission(self.world, parent=self.parent, parent_id="e", group_id="g"),
+            0.0,
             self.policy,
             FanIn("g", self.policy, expected, describe),
             self.log,
