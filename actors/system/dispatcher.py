@@ -225,7 +225,7 @@ class Dispatcher:
                     self._calm.pop()
                 except IndexError:
                     return True
-                if self._take_permit():
+                if self._permits is None or self._permits.take():
                     return self._send_worker()
             except BaseException:  # a Ctrl-C; once too often does no harm
                 self._calm.append(None)
@@ -352,7 +352,8 @@ class Dispatcher:
                     break
                 if worker.arriving:
                     worker.arriving = False
-                    self._bring_worker()
+                    if queue:
+                        self._bring_worker()
             else:
                 break
             self._run(job)

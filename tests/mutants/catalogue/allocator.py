@@ -132,8 +132,8 @@ MUTANTS = (
         "11",
         "a cancel takes a leaf that runs for one of its siblings in the queue",
         (
-            "                if index is not None and queued.has(index):\n",
-            "                if index is not None:\n",
+            "                if place is not None and queued.has(place):\n",
+            "                if place is not None:\n",
         ),
     ),
     mutant(

@@ -13,8 +13,8 @@ MUTANTS = (
         "in strict time, a timer may fire while somebody can run",
         (
             "            clock = alarm is not None and not self.jump and alarm.when - self.now"
-            " <= self._lag\n",
-            "            clock = alarm is not None and alarm.when - self.now <= self._lag\n",
+            " <= self.lag\n",
+            "            clock = alarm is not None and alarm.when - self.now <= self.lag\n",
         ),
     ),
     mutant(
@@ -31,7 +31,7 @@ MUTANTS = (
         "18",
         "time moves without a limit while somebody can run",
         (
-            "                    self._lag -= self.now - before\n",
+            "                self.lag -= self.now - before\n",
             "",
         ),
     ),
@@ -72,7 +72,7 @@ MUTANTS = (
         "19",
         "what was decided beside the order of tasks is not in the token",
         (
-            "            self.deviations.append((task.name, task.step, task.visits,"
+            "        self.deviations.append((task.name, task.step, task.visits,"
             ' f"{what}={choice}"))\n',
             "",
         ),

@@ -123,11 +123,9 @@ MUTANTS = (
         "20",
         "a message put behind the end of its actor is never answered",
         (
-            "                except RuntimeError:  # the dispatcher was shut down under a living actor\n"
-            "                    self.abandon()\n            elif self._closed:\n"
+            "            if self._idle:\n                self._schedule()\n            elif self._closed:\n"
             "                self._refuse()\n",
-            "                except RuntimeError:  # the dispatcher was shut down under a living actor\n"
-            "                    self.abandon()\n",
+            "            if self._idle:\n                self._schedule()\n",
         ),
     ),
     mutant(
