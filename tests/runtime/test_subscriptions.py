@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 import runtime.subscriptions
 from runtime.subscriptions import (
+    Announcements,
     EventsLost,
     ExecutionEvent,
     Listener,
@@ -26,6 +27,10 @@ GENEROUS = 30.0  # seconds; a test waits this long only if it fails
 
 def event(number: int) -> ExecutionEvent:
     return ExecutionEvent(execution=number, previous="pending", at=0.0)  # type: ignore[arg-type]
+
+
+def announce(subscriptions: Subscriptions, number: int) -> None:
+    Announcements(subscriptions).changed(number, "pending", 0.0)  # type: ignore[arg-type]
 
 
 def numbers(news: list[ExecutionEvent | EventsLost]) -> list[Any]:
@@ -437,11 +442,11 @@ def test_every_listener_gets_what_is_published_from_its_subscription_to_its_end(
     assert not subscriptions.active
     first = subscriptions.subscribe(one.append)
     assert subscriptions.active
-    subscriptions.publish(event(0))
+    announce(subscriptions, 0)
     subscriptions.subscribe(two.append)
-    subscriptions.publish(event(1))
+    announce(subscriptions, 1)
     first.close()
-    subscriptions.publish(event(2))
+    announce(subscriptions, 2)
     assert subscriptions.active
     assert subscriptions.close() == []
     assert not subscriptions.active
@@ -454,7 +459,7 @@ def test_closing_all_names_the_listeners_that_still_run_and_can_be_called_again(
     gate = Gate()
     stuck = subscriptions.subscribe(gate)
     done = subscriptions.subscribe(lambda _: None)
-    subscriptions.publish(event(0))
+    announce(subscriptions, 0)
     gate.wait_until_entered()
     assert subscriptions.close(time.monotonic() + 0.05) == [gate]
     gate.let_all_through()
@@ -467,7 +472,7 @@ def test_closing_all_waits_for_one_that_was_closed_without_waiting() -> None:
     subscriptions = Subscriptions()
     gate = Gate()
     subscription = subscriptions.subscribe(gate)
-    subscriptions.publish(event(0))
+    announce(subscriptions, 0)
     gate.wait_until_entered()
     subscription.close(timeout=0)
     assert subscriptions.close(time.monotonic()) == [gate]
@@ -479,7 +484,7 @@ def test_a_listener_may_close_all_of_them() -> None:
     subscriptions = Subscriptions()
     still_running: list[list[Listener]] = []
     subscription = subscriptions.subscribe(lambda _: still_running.append(subscriptions.close()))
-    subscriptions.publish(event(0))
+    announce(subscriptions, 0)
     subscription.join(time.monotonic() + GENEROUS)
     assert still_running == [[]]
 
