@@ -35,6 +35,7 @@ from orchestrator.errors import (
     UnknownGroupError,
     UnknownTaskError,
 )
+from orchestrator.options import GroupOptions
 from orchestrator.protocols import Future, Runtime
 from orchestrator.registry import Action, ActionRegistry
 from orchestrator.values import (
@@ -70,6 +71,7 @@ __all__ = [
     "Future",
     "GroupCancelledError",
     "GroupFailedError",
+    "GroupOptions",
     "GroupPolicy",
     "GroupResult",
     "GroupTimeoutError",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import AsyncIterable, AsyncIterator, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager
-from typing import Any, Self
+from typing import Any, Self, Unpack
 
 from orchestrator.adapting import wait_for_async
 from orchestrator.blocking import _itself, _pause, core_of
@@ -13,8 +13,9 @@ from orchestrator.checks import checked_timeout
 from orchestrator.context import current
 from orchestrator.core import Children, Core, checked_items, is_async_iterable, output_of
 from orchestrator.errors import AwaitTimeoutError
+from orchestrator.options import GroupOptions, policy_of
 from orchestrator.protocols import Future, Runtime, Subject
-from orchestrator.values import Execution, Task, policy_of
+from orchestrator.values import Execution, Task
 
 __all__ = ["AsyncOrchestrator"]
 
@@ -47,7 +48,7 @@ class AsyncOrchestrator:
         items: Iterable[Any] | AsyncIterable[Any],
         as_: str,
         template: Task,
-        **policy: Any,
+        **policy: Unpack[GroupOptions],
     ) -> str:
         """As `Orchestrator.emit_for_each`; takes async iterables too, a lazy one in a task."""
         rules = policy_of(policy)
@@ -58,7 +59,9 @@ class AsyncOrchestrator:
         return await _answer(self._core.emit_items(await _read(items), expansion, template, rules))
 
     async def emit_children(
-        self, children: Iterable[Execution] | AsyncIterable[Execution], **policy: Any
+        self,
+        children: Iterable[Execution] | AsyncIterable[Execution],
+        **policy: Unpack[GroupOptions],
     ) -> str:
         """As `Orchestrator.emit_children`; takes async iterables too."""
         rules = policy_of(policy)
@@ -67,7 +70,7 @@ class AsyncOrchestrator:
             return await _answer(self._core.emit_lazily(source, rules))
         return await _answer(self._core.emit(await _read(children), rules))
 
-    async def emit_one(self, child: Execution, **policy: Any) -> str:
+    async def emit_one(self, child: Execution, **policy: Unpack[GroupOptions]) -> str:
         """As `Orchestrator.emit_one`."""
         return await self.emit_children([self._core.check_child(child)], **policy)
 

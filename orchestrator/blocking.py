@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
-from typing import Any, Self
+from typing import Any, Self, Unpack
 
 from orchestrator.checks import checked_timeout, instance
 from orchestrator.context import (
@@ -16,8 +16,9 @@ from orchestrator.context import (
 )
 from orchestrator.core import Children, Core, checked_items, output_of
 from orchestrator.errors import AwaitTimeoutError, BlockingCallError
+from orchestrator.options import GroupOptions, policy_of
 from orchestrator.protocols import Runtime, Subject
-from orchestrator.values import Execution, Task, policy_of
+from orchestrator.values import Execution, Task
 
 __all__ = ["Orchestrator", "refuse_on_loop"]
 
@@ -56,7 +57,9 @@ class Orchestrator:
         core = core_of(context)
         return None if core is None else cls._over(core)
 
-    def emit_for_each(self, items: Iterable[Any], as_: str, template: Task, **policy: Any) -> str:
+    def emit_for_each(
+        self, items: Iterable[Any], as_: str, template: Task, **policy: Unpack[GroupOptions]
+    ) -> str:
         """Emit one child of *template* for each of *items*; the id of their group.
 
         The item is the child's input, or what ``${as_.key[0].field}`` in the template's input
@@ -86,7 +89,7 @@ class Orchestrator:
             return self._core.emit_lazily(children, rules, expansion, template).get()
         return self._core.emit_items(source, expansion, template, rules).get()
 
-    def emit_children(self, children: Iterable[Execution], **policy: Any) -> str:
+    def emit_children(self, children: Iterable[Execution], **policy: Unpack[GroupOptions]) -> str:
         """Emit *children* as one group and return its id. All or nothing.
 
         Args:
@@ -113,7 +116,7 @@ class Orchestrator:
             ).get()
         return self._core.emit(list(source), rules).get()
 
-    def emit_one(self, child: Execution, **policy: Any) -> str:
+    def emit_one(self, child: Execution, **policy: Unpack[GroupOptions]) -> str:
         """Emit a single child as a group of one; see `emit_children`."""
         refuse_on_loop("Orchestrator.emit_one", "AsyncOrchestrator.emit_one")
         return self.emit_children([self._core.check_child(child)], **policy)

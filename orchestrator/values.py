@@ -406,14 +406,6 @@ class GroupPolicy:
                 raise ValueError(message)
 
 
-_DEFAULT_POLICY = GroupPolicy()
-
-
-def policy_of(given: Mapping[str, Any]) -> GroupPolicy:
-    """The policy of these keyword arguments; without any there is one for all."""
-    return GroupPolicy(**given) if given else _DEFAULT_POLICY
-
-
 @frozen(eq=False, repr=False)
 class GroupResult:
     """What a group came to. *error* is what a waiter is raised, or ``None``."""
