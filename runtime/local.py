@@ -20,8 +20,10 @@ from actors.stats import Stats
 from actors.system import Future
 from orchestrator.blocking import refuse_on_loop
 from orchestrator.checks import at_least, checked_timeout
+from orchestrator.core import output_of
 from orchestrator.errors import AwaitTimeoutError, DeadlockError, RuntimeClosedError
 from orchestrator.ids import new_id
+from orchestrator.protocols import Subject
 from orchestrator.registry import Action, ActionRegistry
 from orchestrator.texts import excerpt
 from orchestrator.values import Execution
@@ -159,8 +161,8 @@ class LocalRuntime(CheckedRuntime):
         ended: Future[Execution] | None = None
         try:
             ended = self.submit_root(execution, action, timeout=seconds, context=context)
-            handle = Handle(self, execution.id, ended)
-            return handle.result()
+            # A handle has a `__del__`, in which Python would swallow the interrupt.
+            return output_of(self.wait(ended, None, Subject("execution", execution.id)))
         except BaseException:
             if ended is None or not ended.done():  # else it was refused, and the id is another's
                 self.cancel_root(execution.id, "its caller was interrupted")
@@ -179,7 +181,8 @@ class LocalRuntime(CheckedRuntime):
         ended: Future[Execution] | None = None
         try:
             ended = self.submit_root(execution, action, timeout=seconds, context=context)
-            return await Handle(self, execution.id, ended)
+            subject = Subject("execution", execution.id)
+            return output_of(await self.wait_async(ended, None, subject))
         except BaseException:
             if ended is None or not ended.done():  # else it was refused, and the id is another's
                 self.cancel_root(execution.id, "its caller was cancelled")

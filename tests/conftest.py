@@ -1,7 +1,9 @@
 """What holds for every test: Hypothesis profiles, no crashed actor, no thread left behind."""
 
+import gc
 import logging
 import os
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -19,6 +21,16 @@ settings.register_profile("thorough", max_examples=2000, deadline=None, print_bl
 settings.load_profile(
     os.environ.get("HYPOTHESIS_PROFILE") or ("ci" if os.environ.get("CI") else "dev")
 )
+
+# Many tests start Python anew, and each of those would compile the whole library again.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
+
+
+def pytest_collection_finish() -> None:
+    """Thousands of test items live to the end: no collection, of a test's or else, visits them."""
+    gc.collect()
+    gc.freeze()
 
 
 class _Errors(logging.Handler):

@@ -84,15 +84,22 @@ def orders(
         if not left:
             yield reports
         elif verdict(policy, size, reports, sealed=True) is not None:
-            shift = sum(index * 3 + OUTCOMES.index(outcome) for index, outcome in reports)
-            late = [(index, OUTCOMES[(index + shift) % 3]) for index in left]
-            yield (*reports, *(late if shift % 2 else reversed(late)))
+            yield (*reports, *late_reports(size, reports))
         else:
             for index in left:
                 for outcome in outcomes:
                     yield from grow((*reports, (index, outcome)))
 
     return grow(())
+
+
+def late_reports(size: int, reports: Sequence[Report]) -> list[Report]:
+    """What comes after *reports*, by which the group is decided: one order of many outcomes."""
+    arrived = {index for index, _ in reports}
+    left = [index for index in range(size) if index not in arrived]
+    shift = sum(index * 3 + OUTCOMES.index(outcome) for index, outcome in reports)
+    late = [(index, OUTCOMES[(index + shift) % 3]) for index in left]
+    return late if shift % 2 else late[::-1]
 
 
 def policies(size: int, *, keep: bool = True) -> list[GroupPolicy]:

@@ -138,12 +138,22 @@ def test_an_endless_source_is_fine_and_is_closed_when_the_group_has_ended(run_bo
     run_body(body)
 
 
-def test_a_source_is_closed_when_its_group_is_cancelled_or_expires(run_body: Run) -> None:
+def test_a_source_is_closed_when_its_group_is_cancelled_or_expires(
+    run_body: Run, actions: ActionRegistry
+) -> None:
+    @actions.register("t:paced")
+    def paced(number: int) -> int:
+        here().sleep(SOON / 20)  # simulated time passes when nothing else can
+        return number
+
     async def body(orchestrator: Any) -> None:
-        for policy, error in (({}, GroupCancelledError), ({"timeout": SOON}, GroupTimeoutError)):
+        for action, policy, error in (
+            ("t:echo", {}, GroupCancelledError),
+            ("t:paced", {"timeout": SOON}, GroupTimeoutError),
+        ):
             source = Source(itertools.count())
             group = await orchestrator.emit_for_each(
-                source.generator, "n", Task("t:echo"), max_in_flight=2, keep=False, **policy
+                source.generator, "n", Task(action), max_in_flight=2, keep=False, **policy
             )
             if not policy:
                 await orchestrator.cancel_group(group)

@@ -82,6 +82,20 @@ def until_waiting(runtime: LocalRuntime, number: int) -> None:
         pass
 
 
+def all_workers_busy(runtime: LocalRuntime, gate: Gate) -> list[Handle]:
+    """An action for every worker, each of which has begun; they end when *gate* opens."""
+
+    def run(begun: Gate) -> None:
+        begun.open()
+        gate.wait()
+
+    begun = [Gate() for _ in range(4)]
+    handles = [runtime.spawn(run, {"begun": one}) for one in begun]
+    for one in begun:
+        one.wait()
+    return handles
+
+
 # Waiters that give up
 
 
@@ -283,7 +297,7 @@ def test_what_was_cancelled_in_the_queue_leaves_nothing_while_all_workers_are_bu
     runtime: LocalRuntime,
 ) -> None:
     gate = Gate()
-    busy = [runtime.spawn(gate.wait) for _ in range(4)]
+    busy = all_workers_busy(runtime, gate)
 
     def once() -> None:
         handle = runtime.spawn("t:echo", 1)
@@ -300,7 +314,7 @@ def test_children_that_were_cancelled_in_the_queue_leave_nothing_while_all_worke
     runtime: LocalRuntime,
 ) -> None:
     gate = Gate()
-    busy = [runtime.spawn(gate.wait) for _ in range(4)]
+    busy = all_workers_busy(runtime, gate)
     with runtime.execution() as orchestrator:
 
         def once() -> None:
