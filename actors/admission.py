@@ -226,7 +226,7 @@ class Admission:
         """Whether nothing is queued and nobody is back."""
         if self._returning:
             return False
-        for lane in self._lanes.values():  # noqa: SIM110 - a generator is dear
+        for lane in self._lanes.values():
             if lane.queue.priorities and not lane.queue.empty:
                 return False
         return True
