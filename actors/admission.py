@@ -217,7 +217,7 @@ class Admission:
         front: Front | None = None
         for lane in self._lanes.values():
             queue = lane.queue
-            if not queue.empty:
+            if queue.priorities:
                 front = frontmost(front, queue.front())
         return front
 
@@ -226,8 +226,8 @@ class Admission:
         """Whether nothing is queued and nobody is back."""
         if self._returning:
             return False
-        for lane in self._lanes.values():  # noqa: SIM110 - a generator is dear
-            if not lane.queue.empty:
+        for lane in self._lanes.values():
+            if lane.queue.priorities and not lane.queue.empty:
                 return False
         return True
 
@@ -264,7 +264,7 @@ class Admission:
                 or self._returning_to(limited)
             ):
                 continue
-            head = lane.queue.head()
+            head = lane.queue.head() if lane.queue.priorities else None
             if head is not None and (best is None or head[0] < best[0]):
                 best = (*head, lane)
         if best is None:
@@ -284,7 +284,7 @@ class Admission:
             return True
         for lane in self._lanes.values():
             queue = lane.queue
-            head = queue.head() if lane.needs_worker else None
+            head = queue.head() if lane.needs_worker and queue.priorities else None
             if head is not None and (head[1] is not item or queue.has_rivals(item)):
                 return True
         return False

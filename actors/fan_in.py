@@ -101,20 +101,6 @@ class _Failure:
     error: Exception
 
 
-@frozen(eq=False)
-class _Tally:
-    """How many children there are and how they ended, at one moment."""
-
-    emitted: int
-    sealed: bool
-    succeeded: int
-    failed: int
-
-    @property
-    def all_ended(self) -> bool:
-        return self.sealed and self.succeeded + self.failed == self.emitted
-
-
 class FanIn:
     """The fan-in of one group.
 
@@ -156,7 +142,7 @@ class FanIn:
     @property
     def ended(self) -> bool:
         """Whether every child has ended and no more can come."""
-        return self._tally.all_ended
+        return self._sealed and self._succeeded + self._failed == self._emitted
 
     @property
     def sealed(self) -> bool:
@@ -172,10 +158,6 @@ class FanIn:
     def out(self) -> int:
         """How many children have not ended."""
         return self._emitted - self._succeeded - self._failed
-
-    @property
-    def _tally(self) -> _Tally:
-        return _Tally(self._emitted, self._sealed, self._succeeded, self._failed)
 
     def add(self) -> int:
         """One more child of a lazy source; its index."""
@@ -294,7 +276,7 @@ class FanIn:
 
     def _settle_first(self, end: Execution | Completed | None) -> GroupResult | None:
         if end is None:
-            return self._decide([]) if self._tally.all_ended else None
+            return self._decide([]) if self.ended else None
         if self._failed:
             return self._decide_failed(f"the first child of group {self.group_id!r} to end failed")
         return self._decide([_output(end)] if self.policy.keep else [])
@@ -302,7 +284,7 @@ class FanIn:
     def _settle_any(self, end: Execution | Completed | None) -> GroupResult | None:
         if end is not None and self._succeeded:
             return self._decide([_output(end)] if self.policy.keep else [])
-        if not self._tally.all_ended:
+        if not self.ended:
             return None
         if not self._emitted:
             return self._decide([])
@@ -311,7 +293,7 @@ class FanIn:
     def _settle_any_error(self) -> GroupResult | None:
         if self._failed:
             return self._decide_failed(f"a child of group {self.group_id!r} failed")
-        return self._decide(self._arrived()) if self._tally.all_ended else None
+        return self._decide(self._arrived()) if self.ended else None
 
     def _settle_quorum(self) -> GroupResult | None:
         quorum = self.policy.quorum or 0

@@ -136,9 +136,13 @@ class CorrelationGroupActor(ProtocolActor):
         self._forgotten = False
         self._reports = reports or Reports(each=fan_in.one_by_one)
         self._reports.group = self.actor_ref
+        # Most have nothing to do before their first message, and need no turn for it.
+        self._actor_has_begin = (
+            deadline is not None or not fan_in.emitted or policy.quorum is not None
+        )
 
     def on_start(self) -> None:
-        """Set the deadline; decide an empty group."""
+        """Set the deadline; decide an empty group. Called where one of them may have to be done."""
         if self._deadline is not None:
             self._timer = self._environment.clock.call_at(
                 self._deadline, tell, self.actor_ref, GroupDeadlinePassed()

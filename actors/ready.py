@@ -164,7 +164,8 @@ class ReadyQueue:
     def __init__(self, turns: Turns) -> None:
         self._turns = turns
         self._levels: dict[int, _Level] = {}
-        self._priorities: list[int] = []  # negated, ascending
+        # Negated, ascending. Without any, nothing is queued for sure: a look that costs no call.
+        self.priorities: list[int] = []
         self._pushed = 0  # since it was last cleared of cancelled work
         self._kept = 0  # of it, by that clearing
         self._ticks = 0
@@ -177,7 +178,7 @@ class ReadyQueue:
         level = self._levels.get(item.priority)
         if level is None:
             level = self._levels[item.priority] = _Level()
-            insort(self._priorities, -item.priority)
+            insort(self.priorities, -item.priority)
         if item.new_root:
             level.roots.append(item)
             return
@@ -206,12 +207,12 @@ class ReadyQueue:
     @property
     def empty(self) -> bool:
         """Whether nothing is queued."""
-        return not self._priorities or self.head() is None
+        return self.head() is None
 
     def head(self) -> tuple[Key, Queued] | None:
         """The work that is next, and its place in the order of starts; ``None`` if empty."""
-        while self._priorities:
-            negated = self._priorities[0]
+        while self.priorities:
+            negated = self.priorities[0]
             level = self._levels[-negated]
             found = self._next_lane(level)
             if found is not None:
@@ -223,7 +224,7 @@ class ReadyQueue:
                     return (negated, 1, 0, 0, item.seq), item
                 level.roots.popleft()
             del self._levels[-negated]
-            self._priorities.pop(0)
+            self.priorities.pop(0)
         return None
 
     def front(self) -> Front | None:

@@ -221,14 +221,14 @@ class RunKeeper(AllocatorRecord):
 
     def _is_calm(self) -> bool:
         """Whether nothing is queued, nobody is back, and nothing waits in a run for a worker."""
-        return self._admission.is_calm and not self._with_rest()
+        return self._admission.is_calm and not (self._shared and self._with_rest())
 
     def _note_front(self) -> None:
         """Say to callers what is queued that they might have to stand behind."""
         front: Front | None = NOBODY
         if self._leaves_at_all is not False:
             front = self._admission.front()
-            for run in self._with_rest():
+            for run in self._with_rest() if self._shared else ():
                 batch = run.batch
                 emission = batch.emission
                 front = frontmost(front, (batch.priority, emission.depth, emission.process.id))

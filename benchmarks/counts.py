@@ -41,6 +41,7 @@ TOLERANCE = 0.05  # a count may be so much above its baseline: what a change may
 SLACK = 0.5  # of one, for each child
 _TAKES = 3
 _SMALL, _LARGE = 50, 350  # children
+_FEW = 5  # children of a small fan-out
 _HELD = 2_000  # children that are held in memory
 _OURS = tuple(f"{ROOT / package}" for package in ("orchestrator", "actors", "runtime"))
 _GENERATED = "<attrs generated"  # what attrs makes for our classes
@@ -137,6 +138,20 @@ def calls(children: int) -> None:
         orchestrator.call(Execution.ad_hoc("bench:inc", index))
 
 
+def small_fan_outs(groups: int) -> None:
+    orchestrator = here()
+    for _ in range(groups):
+        group = orchestrator.emit_for_each(range(_FEW), "x", Task("bench:inc"))
+        assert len(orchestrator.await_group(group)) == _FEW
+
+
+async def small_fan_outs_async(groups: int) -> None:
+    orchestrator = here_async()
+    for _ in range(groups):
+        group = await orchestrator.emit_for_each(range(_FEW), "x", Task("bench:inc_async"))
+        assert len(await orchestrator.await_group(group)) == _FEW
+
+
 def on_one_thread(action: Callable[[int], Any], children: int, *, watched: bool) -> Calls:
     """The calls of async code: all of it, the actors' turns too, runs on the loop's thread."""
     profile = Profile()
@@ -186,6 +201,8 @@ KINDS: dict[str, Callable[[int], Calls]] = {
     "blocking child": lambda n: on_worker_threads(fan_out, n),
     "blocking parent of one call": lambda n: on_worker_threads(parents, n),
     "blocking call": lambda n: on_worker_threads(calls, n),
+    "small fan-out": lambda n: on_worker_threads(small_fan_outs, n),
+    "small async fan-out": lambda n: on_one_thread(small_fan_outs_async, n, watched=False),
 }
 
 
