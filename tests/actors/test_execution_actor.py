@@ -10,6 +10,7 @@ import pytest
 from actors.messages import (
     Cancel,
     CancelGroup,
+    CodeOver,
     DeadlinePassed,
     Decided,
     ForgetGroups,
@@ -102,6 +103,30 @@ def test_a_cancel_of_running_code_decides_at_once_and_settles_when_the_code_has_
     driver.finish("whatever it returns")
     assert driver.final().state is CANCELLED
     assert driver.ended
+    driver.check()
+
+
+def test_the_allocator_hears_of_the_decision_before_anybody_else() -> None:
+    driver = running()
+    known: list[int] = []
+    put = driver.above.actor_inbox.put
+
+    def look(message: Any) -> None:
+        known.append(len(driver.world.allocator.told_of(Decided)))
+        put(message)
+
+    driver.above.actor_inbox.put = look  # type: ignore[method-assign]
+    driver.actor.on_receive(Cancel("x"))
+    assert known == [1]
+
+
+def test_it_hears_of_it_too_where_only_groups_are_out() -> None:
+    driver = running()
+    driver.emit()
+    group = driver.admit()
+    driver.finish()
+    driver.cancel()
+    assert [one.waiting_for for one in driver.told(CodeOver)] == [(group.group_id,), ()]
     driver.check()
 
 
