@@ -15,6 +15,7 @@ from actors.emission import Emission
 from actors.environment import Environment
 from actors.execution import ExecutionActor
 from actors.group import CorrelationGroupActor
+from actors.run import Run
 from orchestrator.registry import Action, ActionRegistry
 from orchestrator.values import Execution, ExecutionState, Process
 
@@ -104,6 +105,10 @@ class FakePlace:
 
     def __init__(self) -> None:
         self.attempts: list[Attempt] = []
+        self.runs: list[Run] = []
+
+    def start_run(self, run: Run) -> None:
+        self.runs.append(run)
 
     def start(self, attempt: Attempt) -> None:
         self.attempts.append(attempt)
