@@ -187,7 +187,7 @@ class CorrelationGroupActor(ProtocolActor):
             case _:
                 assert_never(message)
         self._watch_reports()
-        if self._fan_in.decided:
+        if self._fan_in.result is not None:
             self._progress()
 
     @property
@@ -207,14 +207,16 @@ class CorrelationGroupActor(ProtocolActor):
         ends = self._reports.ends
         fan_in, log = self._fan_in, self._log
         came: list[Completed] = []
+        one_by_one = fan_in.one_by_one
         while ends:
             end = ends.popleft()
             if not fan_in.is_out(end[0]):
                 continue
-            if fan_in.one_by_one:
+            if one_by_one:
                 log.append(end)
                 self._let_go((end[0],))
                 self._decide(fan_in.record(end[0], end))
+                one_by_one = fan_in.one_by_one
             else:
                 came.append(end)
         if came:

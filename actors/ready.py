@@ -80,11 +80,6 @@ class Queued:
         self.empty = self.taken >= len(self.indexes)
         return taken
 
-    @property
-    def size(self) -> int:
-        """How many are left, at most."""
-        return len(self.indexes) - self.taken
-
     def drop(self, index: int) -> None:
         """Never take *index*."""
         if self.dropped is None:

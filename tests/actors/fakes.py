@@ -31,7 +31,7 @@ class Inbox:
     def put(self, message: Any) -> None:
         self.messages.append(getattr(message, "message", message))  # an envelope, if asked
 
-    tell = put_whole = put
+    tell = put_whole = put_aside = put
 
 
 @define(eq=False)

@@ -436,6 +436,40 @@ def test_children_that_are_queued_are_cancelled_at_once_and_told_to_their_group(
     assert beside.stats().running == 0
 
 
+def work_off(beside: Beside, run: Any) -> list[str]:
+    """Do as a worker that nobody disturbs; the children that it started, in order."""
+    started = []
+    while run.pending:
+        index = run.pending.popleft()
+        run.owners[index] = OVER
+        run.started += 1
+        started.append(run.batch.id_of(index))
+        run.completed += 1
+    beside.hand(RunOver(run))
+    return started
+
+
+@given(workers=st.integers(1, 4), size=st.integers(1, 12))
+def test_once_an_action_is_known_to_be_short_each_idle_worker_is_handed_as_many_children(
+    workers: int, size: int
+) -> None:
+    beside, runs = Beside(workers), []
+    for number in range(4):
+        many = [Execution("plain") for _ in range(64)]
+        group_of(beside, many, Target("parent"), name=f"known {number}")
+        while len(runs) < len(beside.world.place.runs):
+            run = beside.world.place.runs[len(runs)]
+            runs.append(run)
+            work_off(beside, run)
+    assert beside.stats().pending == 0
+
+    group_of(beside, [Execution("plain") for _ in range(size)], Target("parent"), name="small")
+    handed_out = [len(run.pending) for run in beside.world.place.runs[len(runs) :]]
+    assert sum(handed_out) == size  # none is left in the queue, for a turn of its own
+    assert len(handed_out) == min(workers, size)  # nor is a worker left idle
+    assert max(handed_out) <= -(-size // workers)
+
+
 @given(between=st.lists(st.booleans(), min_size=1, max_size=8), longest=st.integers(1, 4))
 def test_drawn_children_start_in_the_order_in_which_they_and_others_came(
     between: list[bool], longest: int
@@ -465,13 +499,7 @@ def test_drawn_children_start_in_the_order_in_which_they_and_others_came(
     runs, started = beside.world.place.runs, []
     for run in runs:  # it grows
         beside.world.clock.advance(1.0)
-        while run.pending:
-            index = run.pending.popleft()
-            run.owners[index] = OVER
-            run.started += 1
-            started.append(run.batch.id_of(index))
-            run.completed += 1
-        beside.hand(RunOver(run))
+        started += work_off(beside, run)
     assert started == came
     assert beside.stats().pending == 0
     assert beside.stats().queue_age == 0
