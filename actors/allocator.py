@@ -95,7 +95,8 @@ class AllocatorActor(Submitter):
             case SubmitGroup():
                 self._on_submit_group(message)
             case SubmitMore():
-                self._on_submit_more(message)
+                if self._on_submit_more(message):
+                    return  # it is behind others that can't start: as nearly all of a lazy source
             case CodeOver():
                 self._on_code_over(message)
             case Decided():

@@ -52,6 +52,7 @@ class SubmitMore:
     index: int
     child: Execution
     action: Action
+    at: float  # when it was drawn
 
 
 @frozen(eq=False)

@@ -53,6 +53,21 @@ def test_an_execution_completes_with_what_its_code_returns() -> None:
     driver.check()
 
 
+def test_a_snapshot_is_made_anew_only_where_something_has_changed() -> None:
+    driver = Driver(retry=Retry(max_attempts=2))
+    queued = driver.view()
+    assert driver.view() is queued
+    driver.start()
+    driver.begin()
+    running = driver.view()
+    assert (queued.state, running.state) == (ExecutionState.SCHEDULED, ExecutionState.RUNNING)
+    driver.world.clock.advance(1.0)
+    assert driver.view() is running
+    driver.finish(error=ValueError("once"))
+    pausing = driver.view()
+    assert (pausing.state, pausing.attempts) == (ExecutionState.SCHEDULED, 1)
+
+
 def test_an_execution_fails_with_the_error_of_its_code() -> None:
     driver = running()
     error = ValueError("no")
