@@ -95,7 +95,8 @@ class AllocatorActor(Submitter):
             case SubmitGroup():
                 self._on_submit_group(message)
             case SubmitMore():
-                self._on_submit_more(message)
+                if self._on_submit_more(message):
+                    return  # it is behind others that can't start: as nearly all of a lazy source
             case CodeOver():
                 self._on_code_over(message)
             case Decided():
@@ -220,7 +221,9 @@ class AllocatorActor(Submitter):
         if live.phase is Phase.CANCELLING:
             return
         self._count(live, Phase.PENDING if message.pausing else Phase.WAITING)
-        if message.waiting_for and not live.can_expire:
+        if not message.waiting_for:
+            self._graph.unblock(live.execution_id)  # it is decided, or about to begin again
+        elif not live.can_expire:
             cycle = self._graph.block(live.execution_id, Target(message.waiting_for))
             if cycle is not None:
                 self._refuse_one(cycle)

@@ -217,8 +217,10 @@ class AllocatorRecord(ProtocolActor):
         counts[Phase.RUNNING] -= asleep
         counts[Phase.WAITING] += asleep
         ended = self._ended
-        waiting = [run.batch.scheduled_at for run in self._runs if run.pending]
-        oldest = min((*self._queued_since.values(), *waiting), default=None)
+        handed_out = [(run.batch, tuple(run.pending)) for run in self._runs]
+        waiting = [batch.scheduled_at_of(left[0]) for batch, left in handed_out if left]
+        queued = [_since(*pair) for pair in self._queued_since.items()]
+        oldest = min((*queued, *waiting), default=None)
         return Stats(
             pending=counts[Phase.PENDING],
             running=counts[Phase.RUNNING],
@@ -232,3 +234,11 @@ class AllocatorRecord(ProtocolActor):
             dropped_waiters=dropped_waiters(),
             dead_letters=self._environment.system.dead_letters,
         )
+
+
+def _since(queued: Queued, at: float) -> float:
+    """Since when the oldest of it has waited."""
+    payload = queued.payload
+    if isinstance(payload, Batch) and payload.times is not None:
+        return payload.scheduled_at_of(queued.left[0])
+    return at

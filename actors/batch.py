@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import contextvars
 from collections import deque
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Self
 
 from actors.emission import Emission
 from actors.messages import Reported
@@ -67,13 +67,14 @@ class Batch:
         "reports",
         "scheduled_at",
         "seq",
+        "times",
         "variables",
     )
 
     def __init__(
         self,
         emission: Emission,
-        children: Sequence[Execution],
+        children: Sequence[Execution] | Mapping[int, Execution],
         action: Action,
         priority: int,
         scheduled_at: float,
@@ -85,7 +86,7 @@ class Batch:
     ) -> None:
         self.emission = emission
         self.variables = emission.variables if variables is None else variables
-        self.children = children
+        self.children: Any = children  # by index: in the emission, where there is a group
         self.action = action
         self.priority = priority
         self.scheduled_at = scheduled_at
@@ -94,10 +95,36 @@ class Batch:
         self.inputs = children.inputs if children.__class__ is TemplateChildren else None
         self.ids: dict[str, int] | None = None  # made when somebody cancels by id
         self.seq = 0  # its place in the order of arrival
+        self.times: dict[int, float] | None = None  # when each was queued, where that differs
         self.longest = 1  # how many children a run may have: more as runs end undisturbed
         if leaves is None:
             leaves = action.is_plain and not _any_timeout(children)
         self.leaves = leaves  # nothing in it asks for an actor from the start
+
+    @classmethod
+    def of_drawn(
+        cls,
+        emission: Emission,
+        action: Action,
+        priority: int,
+        scheduled_at: float,
+        group: OpenGroup,
+        reports: Reports,
+    ) -> Self:
+        """One for children of a lazy source, which are added one by one."""
+        batch = cls(emission, {}, action, priority, scheduled_at, group, reports, leaves=True)
+        batch.times = {}
+        return batch
+
+    def add(self, index: int, child: Execution, at: float) -> None:
+        """One more child was drawn."""
+        self.children[index] = child
+        assert self.times is not None  # noqa: S101 - it is of a lazy source
+        self.times[index] = at
+
+    def scheduled_at_of(self, index: int) -> float:
+        """When a child was queued."""
+        return self.scheduled_at if self.times is None else self.times[index]
 
     @property
     def call(self) -> CallWait | None:
@@ -116,19 +143,22 @@ class Batch:
     def id_of(self, index: int) -> str:
         """A child's id."""
         children = self.children
-        return children[index].id if self.inputs is None else children.id_of(index)  # type: ignore[attr-defined]
+        known: str = children[index].id if self.inputs is None else children.id_of(index)
+        return known
 
     def index_of(self, execution_id: str) -> int | None:
         """Which of the children has this id."""
         children = self.children
         if is_template(children):
             return children.index_of(execution_id)
+        if self.times is not None:  # there are few, and more to come
+            return next((at for at, one in children.items() if one.id == execution_id), None)
         if self.ids is None:
             self.ids = {child.id: index for index, child in enumerate(children)}
         return self.ids.get(execution_id)
 
 
-def _any_timeout(children: Sequence[Execution]) -> bool:
+def _any_timeout(children: Any) -> bool:
     # By class: an isinstance of an abstract class is dear, and there is a batch for every call.
     if children.__class__ is tuple:
         return children[0].timeout is not None

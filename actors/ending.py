@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from actors.attempt import Attempt
-from actors.messages import ChildEnded, ChildFinished, ChildSettled, Decided, Settled
+from actors.messages import ChildEnded, ChildFinished, ChildSettled, CodeOver, Decided, Settled
 from actors.parent import ParentActor
 from actors.protocol_actor import tell
 from orchestrator.values import ExecutionState
@@ -51,6 +51,9 @@ class EndingActor(ParentActor):
         """Decide it, once, and tell everyone."""
         environment = self._environment
         now = environment.clock.now()
+        self._told_settled = settled = self._is_settled()
+        if not settled:
+            self._tell_decided()  # before anybody hears of the end
         final = self._final = self._snapshot(
             state,
             output=output,
@@ -69,7 +72,6 @@ class EndingActor(ParentActor):
         self._state = state
         if self._below is not None:
             self._below.forget_groups()
-        self._told_settled = settled = self._is_settled()
         emission = self._emission
         if emission.group is not None:
             tell(emission.group, ChildFinished(self._index or 0, final, settled))
@@ -77,14 +79,15 @@ class EndingActor(ParentActor):
             tell(emission.parent, ChildEnded(self._given.id, settled))
         if settled:
             self._settle()
-        elif not self._code_over:
-            tell(environment.allocator, Decided(self._given.id))
-        else:
-            self._tell_code_over()
         if self._pending is not None:
             self._unblock()
         if self._reply is not None:
             self._reply.set(final)
+
+    def _tell_decided(self) -> None:
+        """It holds up nobody's wait from now on, though its code or something below it runs."""
+        name, allocator = self._given.id, self._environment.allocator
+        tell(allocator, CodeOver(name, ()) if self._code_over else Decided(name))
 
     def _is_settled(self) -> bool:
         return (

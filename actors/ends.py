@@ -41,8 +41,7 @@ class EndsLog:
         if self.keep:
             self.entries.append(entry)
         else:
-            for reader in self._joined():
-                reader.queue.append(entry)
+            self._hand_over((entry,))
         if self._pending:
             self._wake()
 
@@ -51,10 +50,17 @@ class EndsLog:
         if self.keep:
             self.entries.extend(entries)
         else:
-            for reader in self._joined():
-                reader.queue.extend(entries)
+            self._hand_over(entries)
         if self._pending:
             self._wake()
+
+    def _hand_over(self, entries: Sequence[Entry]) -> None:
+        """Give the ends of a keep=False group to those who read it, whole, as nobody keeps them."""
+        readers = self._joined()
+        if readers:
+            made = [self.execution(entry) for entry in entries]
+            for reader in readers:
+                reader.queue.extend(made)
 
     def _joined(self) -> list[EndsReader]:
         """Who reads a keep=False group; those that were let go are forgotten."""

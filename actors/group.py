@@ -9,6 +9,7 @@ from typing import Any, assert_never
 from attrs import frozen
 
 from actors.batch import Reports
+from actors.drawn import Drawn
 from actors.emission import Emission, cancelled_snapshot, snapshot
 from actors.ends import EndsLog
 from actors.environment import Environment
@@ -59,11 +60,11 @@ def open_group(message: SubmitGroup, environment: Environment) -> OpenedGroup:
     """Make the actor of an emit's group, and what the world is shown of it."""
     policy = message.policy
     emission, now = message.emission, environment.clock.now()
-    drawn: list[Execution] | None = [] if message.lazy and policy.keep else None
+    drawn = Drawn() if message.lazy else None
     children = message.children if drawn is None else drawn
     # What makes snapshots later must not keep the actors alive.
     plain = emission.opened(now, None, None)
-    made: dict[int, Execution] = {}
+    made: dict[int, Execution] | None = {} if policy.keep else None
     describe = functools.partial(_describe, plain, children, made, cancel_rest=policy.cancel_rest)
     expected = None if message.lazy else len(message.children)
     fan_in = FanIn(emission.group_id or "", policy, expected, describe)
@@ -99,7 +100,7 @@ class CorrelationGroupActor(ProtocolActor):
         policy: When it decides.
         fan_in: The rules, with all children in it or open to those of a lazy source.
         log: Where the ends go.
-        drawn: The list to keep the lazy source's children in, if there is one to keep.
+        drawn: Where to keep a lazy source's children.
         deadline: In the clock's seconds.
         decided: Resolved with the result, once.
         reports: Where leaves report.
@@ -113,7 +114,7 @@ class CorrelationGroupActor(ProtocolActor):
         policy: GroupPolicy,
         fan_in: FanIn,
         log: EndsLog,
-        drawn: list[Execution] | None,
+        drawn: Drawn | None,
         deadline: float | None,
         decided: Future[GroupResult],
         reports: Reports | None = None,
@@ -125,7 +126,7 @@ class CorrelationGroupActor(ProtocolActor):
         self._deadline = deadline
         self._decided = decided
         self.group_id = emission.group_id or ""
-        self._drawn = drawn  # by a lazy source so far; None where nothing is drawn or kept
+        self.drawn = drawn  # by a lazy source so far
         self._fan_in = fan_in
         self._log = log
         self._unsettled = 0  # children that have ended with code still running
@@ -186,7 +187,7 @@ class CorrelationGroupActor(ProtocolActor):
             case _:
                 assert_never(message)
         self._watch_reports()
-        if self._fan_in.decided:
+        if self._fan_in.result is not None:
             self._progress()
 
     @property
@@ -206,17 +207,22 @@ class CorrelationGroupActor(ProtocolActor):
         ends = self._reports.ends
         fan_in, log = self._fan_in, self._log
         came: list[Completed] = []
+        one_by_one = fan_in.one_by_one
         while ends:
             end = ends.popleft()
             if not fan_in.is_out(end[0]):
                 continue
-            if fan_in.one_by_one:
+            if one_by_one:
                 log.append(end)
+                self._let_go((end[0],))
                 self._decide(fan_in.record(end[0], end))
+                one_by_one = fan_in.one_by_one
             else:
                 came.append(end)
         if came:
             log.extend(came)
+            if self.drawn is not None:
+                self._let_go([end[0] for end in came])
             self._decide(fan_in.record_all(came))
         if self._draws:
             self._draw()
@@ -237,6 +243,7 @@ class CorrelationGroupActor(ProtocolActor):
             self._unsettled += 1
         result = self._fan_in.record(message.index, message.child)
         self._log.append(message.child)
+        self._let_go((message.index,))
         if result is not None:
             self._decide(result)
         if self._draws:
@@ -244,16 +251,24 @@ class CorrelationGroupActor(ProtocolActor):
 
     def _on_children_cancelled(self, message: ChildrenCancelled) -> None:
         cancelled = Cancelled(message.reason, message.at)
-        for index in self._fan_in.record_cancelled(message.indexes, cancelled):
+        fresh = self._fan_in.record_cancelled(message.indexes, cancelled)
+        for index in fresh:
             self._log.append((index, cancelled))
+        self._let_go(fresh)
+
+    def _let_go(self, indexes: Sequence[int]) -> None:
+        """Of children that have ended, a lazy source's without `keep` are needed no more."""
+        if self.drawn is not None and not self._policy.keep:
+            self.drawn.forget(indexes)
 
     def _on_add_child(self, child: Execution, action: Action) -> None:
         if self._fan_in.decided:
             return  # it was drawn too late, and is never queued
         index = self._fan_in.add()
-        if self._drawn is not None:
-            self._drawn.append(child)
-        tell(self._environment.allocator, SubmitMore(self.emission, index, child, action))
+        now = self._environment.clock.now()
+        if self.drawn is not None:
+            self.drawn.add(index, child, now)
+        tell(self._environment.allocator, SubmitMore(self.emission, index, child, action, now))
 
     def _on_seal(self, message: Seal) -> None:
         tell(self._environment.allocator, GroupSealed(self.group_id))
@@ -321,8 +336,8 @@ def _why(result: GroupResult) -> str:
 
 def _describe(
     emission: Emission,
-    children: Sequence[Execution],
-    made: dict[int, Execution],
+    children: Sequence[Execution] | Drawn,
+    made: dict[int, Execution] | None,
     index: int,
     end: Cancelled | Completed | None,
     *,
@@ -331,8 +346,13 @@ def _describe(
     """The snapshot of a child that completed as a leaf, was cancelled in the queue, or is out."""
     given = children[index]
     if isinstance(end, tuple):
-        known = made.get(index)
-        return known or made.setdefault(index, _completed(emission, given, end))
+        known = None if made is None else made.get(index)
+        if known is None:
+            at = children.at(index) if isinstance(children, Drawn) else emission.emitted_at
+            known = _completed(emission, given, end, at)
+            if made is not None:
+                known = made.setdefault(index, known)
+        return known
     if end is not None:
         return cancelled_snapshot(emission, given, index, end.reason, end.at)
     if cancel_rest:
@@ -340,7 +360,9 @@ def _describe(
     return snapshot(emission, given, index, ExecutionState.RUNNING)
 
 
-def _completed(emission: Emission, given: Execution, end: Completed) -> Execution:
+def _completed(
+    emission: Emission, given: Execution, end: Completed, scheduled_at: float | None
+) -> Execution:
     index, output, started_at, completed_at = end
     return snapshot(
         emission,
@@ -349,7 +371,7 @@ def _completed(emission: Emission, given: Execution, end: Completed) -> Executio
         ExecutionState.COMPLETED,
         output=output,
         attempts=1,
-        scheduled_at=emission.emitted_at,
+        scheduled_at=scheduled_at,
         started_at=started_at,
         completed_at=completed_at,
     )

@@ -16,6 +16,7 @@ from actors.waits import GroupNode
 from orchestrator.values import GroupResult
 
 if TYPE_CHECKING:
+    from actors.batch import Reports
     from actors.loans import Ledger
     from actors.run import Run
 
@@ -58,6 +59,7 @@ class OpenGroup:
 
     ref: Any
     node: GroupNode
+    reports: Reports
     queued: list[Queued] = field(factory=list)  # of batches
     live: dict[str, Live] = field(factory=dict)
     block: str = ""  # what the ids of a template's children begin with

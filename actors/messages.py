@@ -52,6 +52,7 @@ class SubmitMore:
     index: int
     child: Execution
     action: Action
+    at: float  # when it was drawn
 
 
 @frozen(eq=False)
@@ -120,7 +121,8 @@ class Requeue:
 class CodeOver:
     """An attempt's code is over, the execution is not. Execution -> allocator.
 
-    Once when it begins to wait for what is below it, once when it pauses.
+    Once when it begins to wait for what is below it, once when it pauses; and once where it is
+    decided while something below it runs on, before anybody hears of that.
     """
 
     execution_id: str
@@ -130,7 +132,10 @@ class CodeOver:
 
 @frozen(eq=False)
 class Decided:
-    """An execution is decided while its code still runs. Execution -> allocator, at most once."""
+    """An execution is decided while its code still runs.
+
+    Execution -> allocator, at most once, and before anybody hears of the decision.
+    """
 
     execution_id: str
 

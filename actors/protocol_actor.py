@@ -16,7 +16,7 @@ from pykka.messages import _ActorStop
 from actors.system import Future, PooledActor
 from actors.system.parking import Parker
 
-__all__ = ["PromptReply", "ProtocolActor", "Reply", "ask", "request", "send", "tell"]
+__all__ = ["PromptReply", "ProtocolActor", "Reply", "ask", "put_aside", "request", "send", "tell"]
 
 _logger = logging.getLogger("pykka")
 
@@ -63,6 +63,11 @@ def send(ref: Any, message: object) -> None:
 def request(ref: Any, message: Any) -> None:
     """`ask`, for code outside of turns; see `send`."""
     ref.actor_inbox.put_whole(Envelope(message, message.reply))
+
+
+def put_aside(ref: Any, message: object) -> None:
+    """`send` of a message that matters to nobody before the actor's next one: it takes no turn."""
+    ref.actor_inbox.put_aside(message)
 
 
 class ProtocolActor(PooledActor):

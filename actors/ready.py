@@ -57,6 +57,10 @@ class Queued:
             return False
         return index in self.indexes[self.taken :]
 
+    def add(self, index: int) -> None:
+        """One more, behind the others; its *indexes* are a list of its own."""
+        self.indexes.append(index)  # type: ignore[attr-defined]
+
     def take(self) -> int:
         """Take the next index."""
         index = self.indexes[self.taken]
@@ -75,11 +79,6 @@ class Queued:
         self.taken += len(taken)
         self.empty = self.taken >= len(self.indexes)
         return taken
-
-    @property
-    def size(self) -> int:
-        """How many are left, at most."""
-        return len(self.indexes) - self.taken
 
     def drop(self, index: int) -> None:
         """Never take *index*."""

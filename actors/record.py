@@ -69,6 +69,7 @@ class ExecutionRecord(ProtocolActor):
     _below: Below | None = None  # groups and calls; most executions have none
     _emitted_groups = 0
     _final: Execution | None = None
+    _shown: Execution | None = None  # as it last was; made once, as each emit of it asks
     _told_settled = False
     _has_slots = False  # whether the allocator counts it as running
     _timer: Any = None  # of the attempt, or of the pause after it
@@ -130,7 +131,16 @@ class ExecutionRecord(ProtocolActor):
         if state is _SCHEDULED and self._phase is Phase.CODE and started_at is not None:
             state = _RUNNING  # nobody listened when it started
         output = None if self._pending is None else self._pending.output
-        return self._snapshot(state, output=output, started_at=started_at)
+        shown = self._shown
+        if (
+            shown is None
+            or shown.state is not state
+            or shown.output is not output
+            or shown.started_at != started_at
+            or shown.attempts != self._attempts
+        ):
+            shown = self._shown = self._snapshot(state, output=output, started_at=started_at)
+        return shown
 
     def _enter(self, state: ExecutionState, at: float) -> None:
         previous = self._state

@@ -278,7 +278,7 @@ class LeafAttempt(Attempt):
             state,
             output=output,
             attempts=1,
-            scheduled_at=batch.scheduled_at,
+            scheduled_at=batch.scheduled_at_of(self.index),
             started_at=self.started_at,
             completed_at=completed_at,
         )
@@ -303,7 +303,7 @@ class LeafAttempt(Attempt):
             batch.children[index],
             batch.action,
             batch.place_of(index),
-            batch.scheduled_at,
+            batch.scheduled_at_of(index),
             batch.call,  # type: ignore[arg-type]  # it takes the answer as a future would
             running=self,
         )

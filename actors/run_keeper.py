@@ -35,9 +35,10 @@ class RunKeeper(AllocatorRecord):
         most = 1
         if not self._admission.has_rivals(queued):
             most = self._environment.longest_run
-            if not batch.action.is_async:  # leave as much for every other worker, again and again
-                share = queued.size // (2 * self._admission.workers)
-                most = max(1, min(most, batch.longest, share))
+            if not batch.action.is_async:
+                # As many for each worker; one that is idle takes of what another has left.
+                share = -(-len(queued.indexes) // self._admission.workers)
+                most = min(most, batch.longest, share)
         indexes = queued.take_many(most)
         if queued.empty:
             self._queued_since.pop(queued, None)

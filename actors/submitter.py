@@ -138,7 +138,7 @@ class Submitter(Canceller):
             can_expire=message.deadline is not None,
         )
         self._nodes[group_id] = node
-        group = self._open[group_id] = OpenGroup(ref, node)
+        group = self._open[group_id] = OpenGroup(ref, node, opened.reports)
         tell(emission.parent, Admitted(group_id, ref, message.policy.merge, message.reply))
         self._queue_children(group, opened, message.children, message.actions)
 
@@ -185,7 +185,7 @@ class Submitter(Canceller):
                 group.block = children.block
                 self._blocks[children.block] = batch
             if len(children) == 1 and batch.leaves and self._admission.may_start(action):
-                self._start_only(batch)  # there is nothing that it would stand behind
+                self._start_only(batch, _FIRST)  # there is nothing that it would stand behind
                 return
             queued = self._queued(emission, priority, batch, indexes)
             batch.seq = queued.seq
@@ -195,14 +195,15 @@ class Submitter(Canceller):
             if not action.is_async:
                 self._recall_for(batch)
 
-    def _start_only(self, batch: Batch) -> None:
-        """Start a group's only child at once."""
+    def _start_only(self, batch: Batch, indexes: tuple[int]) -> None:
+        """Start a batch's only child at once."""
         self._seq += 1
         batch.seq = self._seq
         self._admission.turns.served(batch.emission.process.id)
-        self._begin_run(batch, _FIRST)
+        self._begin_run(batch, indexes)
 
-    def _on_submit_more(self, message: SubmitMore) -> None:
+    def _on_submit_more(self, message: SubmitMore) -> bool:
+        """Whether nothing has changed for anybody else."""
         group = self._open[message.emission.group_id or ""]
         if self._is_running(message.child.id):
             error = DuplicateExecutionError(message.child.id, "has the id of one that is running")
@@ -211,13 +212,49 @@ class Submitter(Canceller):
             )
             tell(group.ref, Seal(error))
             tell(group.ref, ChildFinished(message.index, end, settled=True))
-            return
+            return False
         group.node.out += 1
-        live = self._incarnate(message.emission, message.child, message.action, message.index)
-        self._queue(live, new_root=False)
+        action = message.action
+        if self._leaves_at_all is False or not action.is_plain or message.child.timeout is not None:
+            live = self._incarnate(message.emission, message.child, action, message.index)
+            self._queue(live, new_root=False)
+            return False
+        self._emitted += 1
+        self._counts[Phase.PENDING] += 1
+        if self._environment.publisher.active:
+            self._publish_scheduled(message.emission, message.child, message.index, message.at)
+        return self._queue_drawn(group, message)
+
+    def _queue_drawn(self, group: OpenGroup, message: SubmitMore) -> bool:
+        """Start a leaf of a lazy source, or queue it with those that came just before it."""
+        emission, action, child = message.emission, message.action, message.child
+        priority = emission.priority if child.priority is None else child.priority
+        last = group.queued[-1] if group.queued else None
+        if last is not None and not last.empty and last.seq == self._seq:  # nothing came since
+            batch: Batch = last.payload
+            alike = batch.action is action and batch.priority == priority
+            if alike and len(batch.children) < _DRAWN_TOGETHER:
+                batch.add(message.index, child, message.at)
+                last.add(message.index)
+                return True
+        batch = Batch.of_drawn(emission, action, priority, message.at, group, group.reports)
+        batch.add(message.index, child, message.at)
+        batch.longest = self._learned.get(action.name, 1)
+        if self._admission.may_start(action):
+            self._start_only(batch, (message.index,))
+            return False
+        queued = self._queued(emission, priority, batch, [message.index])
+        batch.seq = queued.seq
+        group.queued = [one for one in group.queued if not one.empty]
+        group.queued.append(queued)
+        self._admission.push(action, queued)
+        if not action.is_async:
+            self._recall_for(batch)
+        return False
 
 
 _FIRST = (0,)
+_DRAWN_TOGETHER = 256  # children of a lazy source that are let go of together
 
 
 def _kinds(

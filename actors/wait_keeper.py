@@ -61,7 +61,12 @@ class WaitKeeper(RunKeeper):
         cycle = self._graph.forbidden(live.execution_id, target, can_expire=can_expire)
         if cycle is None and live.waits > 1:
             self._graph.unblock(live.execution_id)  # several waits at once are no edges
-        elif cycle is None and wait.main and not can_expire:
+        elif (
+            cycle is None
+            and wait.main
+            and not can_expire
+            and live.phase is not Phase.CANCELLING  # the wait has been told to end, or is about to
+        ):
             cycle = self._graph.block(live.execution_id, target)
         if cycle is not None:
             wait.refuse(DeadlockError(cycle))
@@ -121,6 +126,7 @@ class WaitKeeper(RunKeeper):
             or live.waits > 1
             or live.can_expire
             or wait.can_expire
+            or live.phase is Phase.CANCELLING
         ):
             return
         cycle = self._graph.block(live.execution_id, Target(executions=(child_id,)))

@@ -41,6 +41,7 @@ TOLERANCE = 0.05  # a count may be so much above its baseline: what a change may
 SLACK = 0.5  # of one, for each child
 _TAKES = 3
 _SMALL, _LARGE = 50, 350  # children
+_IN_FLIGHT = 20  # children of a lazy fan-out
 _FEW = 5  # children of a small fan-out
 _HELD = 2_000  # children that are held in memory
 _OURS = tuple(f"{ROOT / package}" for package in ("orchestrator", "actors", "runtime"))
@@ -132,6 +133,14 @@ def fan_out(children: int) -> None:
     assert len(orchestrator.await_group(group)) == children
 
 
+def lazy_fan_out(children: int) -> None:
+    orchestrator = here()
+    group = orchestrator.emit_for_each(
+        range(children), "x", Task("bench:inc"), max_in_flight=_IN_FLIGHT, keep=False
+    )
+    assert orchestrator.await_group(group) == []
+
+
 def calls(children: int) -> None:
     orchestrator = here()
     for index in range(children):
@@ -201,6 +210,7 @@ KINDS: dict[str, Callable[[int], Calls]] = {
     "blocking child": lambda n: on_worker_threads(fan_out, n),
     "blocking parent of one call": lambda n: on_worker_threads(parents, n),
     "blocking call": lambda n: on_worker_threads(calls, n),
+    "lazy child": lambda n: on_worker_threads(lazy_fan_out, n),
     "small fan-out": lambda n: on_worker_threads(small_fan_outs, n),
     "small async fan-out": lambda n: on_one_thread(small_fan_outs_async, n, watched=False),
 }

@@ -31,7 +31,8 @@ class Board:
 
     def __init__(self) -> None:
         self.done: dict[str, list[int]] = {"a": [], "b": []}
-        self.gate = threading.Event()
+        self.gate = threading.Event()  # of the pool
+        self.both = threading.Barrier(2)  # processes that have emitted
 
     def left_behind(self, children: int) -> float:
         """Percent that the one behind had not done, when the other's last child began."""
@@ -55,6 +56,7 @@ def _emitted(children: int, who: str) -> int:
     orchestrator = here()
     task = Task("bench:note", {"x": "${x}", "who": who})
     group = orchestrator.emit_for_each(range(children), "x", task)
+    _board.both.wait()  # on its worker: what belongs to a running process goes before a new one
     return len(orchestrator.await_group(group))
 
 
@@ -62,11 +64,9 @@ def alike(children: int) -> float:
     global _board  # noqa: PLW0603 - the actions of one measurement write to it
     _board = Board()
     with opened() as runtime:
-        held = [runtime.spawn(_board.gate.wait) for _ in range(2)]  # until both have emitted
         given = [{"children": children, "who": who} for who in ("a", "b")]
         handles = [runtime.spawn(_emitted, each) for each in given]
-        _board.gate.set()
-        for handle in (*held, *handles):
+        for handle in handles:
             handle.result()
     return _board.left_behind(children)
 

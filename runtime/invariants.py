@@ -17,6 +17,7 @@ from actors.stats import Stats
 from orchestrator.values import Execution, ExecutionState
 from runtime.checking.executions import ExecutionChecks
 from runtime.checking.groups import GroupChecks
+from runtime.checking.handlers import by_kind
 from runtime.checking.limits import LimitChecks
 from runtime.checking.states import StateChecks
 from runtime.checking.violations import Invariant, InvariantViolation, Violation
@@ -24,6 +25,11 @@ from runtime.checking.waits import WaitChecks
 from runtime.observing import Fact, Observer
 
 __all__ = ["ChangeTap", "Invariant", "InvariantChecker", "InvariantViolation", "Violation"]
+
+# Executions come before groups: an end is compared with what the group was before it.
+_HANDLERS = by_kind(
+    [part.handlers for part in (ExecutionChecks, GroupChecks, WaitChecks, LimitChecks)]
+)
 
 
 class InvariantChecker:
@@ -55,11 +61,7 @@ class InvariantChecker:
         self._waits = WaitChecks(self._report, self._groups)
         self._limits = LimitChecks(self._report, workers)
         self._states = StateChecks(self._report)
-        self._handlers: dict[str, list[Callable[[Fact], None]]] = {}
-        # Executions come before groups: an end is compared with what the group was before it.
-        for part in (self._executions, self._groups, self._waits, self._limits):
-            for kind, handler in part.handlers.items():
-                self._handlers.setdefault(kind, []).append(handler)
+        self._parts = self._executions, self._groups, self._waits, self._limits  # as _HANDLERS
 
     # What happens
 
@@ -96,15 +98,15 @@ class InvariantChecker:
         facts, self._facts[:] = self._facts[:], []
         if self._more is not None:
             facts.extend(self._more())
-        handlers, last = self._handlers, self._last
+        parts, last = self._parts, self._last
         for fact in facts:
             if fact[1] < last:
                 self._report(
                     Invariant.TIME, fact[1], f"it was {last:.3f} s before it was {fact[1]:.3f} s"
                 )
             last = fact[1]
-            for handler in handlers.get(fact[0], ()):
-                handler(fact)
+            for index, handler in _HANDLERS.get(fact[0], ()):
+                handler(parts[index], fact)
         self._last = last
         self._groups.verify(drained=drained)
         self._executions.verify(drained=drained)

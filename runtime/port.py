@@ -31,7 +31,7 @@ from actors.messages import (
     UnblockOther,
     WithdrawUnblock,
 )
-from actors.protocol_actor import PromptReply, Reply, request, send
+from actors.protocol_actor import PromptReply, Reply, put_aside, request, send
 from actors.system import Future
 from orchestrator.checks import instance
 from orchestrator.context import current, peek_context
@@ -243,7 +243,7 @@ class RuntimePort:
         attempt = current_attempt(self._environment)
         entry = self._groups.get(group_id)
         if attempt is not None and entry is not None and entry.parent_id == attempt.execution_id:
-            send(attempt.ref, Consumed(group_id))
+            put_aside(attempt.ref, Consumed(group_id))  # until more is emitted, awaited or merged
 
     def cancel_group(self, group_id: str, reason: str = "") -> None:
         """Decide the group as cancelled, unless it has decided."""

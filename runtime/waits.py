@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 from actors.attempt import Attempt
 from actors.environment import Environment
 from actors.messages import WaitBegan, WaitEnded, WaitHurried
-from actors.protocol_actor import send
+from actors.protocol_actor import put_aside, send
 from actors.system.parking import Parker, new_parker
 from actors.system.waiting import LoopWaiter
 from actors.wait import Wait
@@ -103,10 +103,12 @@ class Waits:
         attempt = wait.attempt
         allocator = self._environment.allocator
         now = self._environment.clock.now
+        if not wait.main or not attempt.holds_slots:
+            if not wait.granted:
+                put_aside(allocator, WaitEnded(wait))  # it is only counted
+            return
         if not wait.granted:
             send(allocator, WaitEnded(wait))
-        if not wait.main or not attempt.holds_slots:
-            return
         patient, unwinding = deadline is not None, False
         while not wait.granted:
             if attempt.interruption is not None and not unwinding:
@@ -197,7 +199,7 @@ class Waits:
         if wait.granted:
             return
         if not wait.main or not wait.attempt.holds_slots:
-            send(allocator, WaitEnded(wait))
+            put_aside(allocator, WaitEnded(wait))
             return
         back = LoopWaiter(loop)
         wait.waker = back

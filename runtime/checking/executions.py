@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from typing import ClassVar
 
 from attrs import define, field
 
 from orchestrator.values import Execution, ExecutionState
 from runtime import observing
 from runtime.checking.groups import GroupChecks
+from runtime.checking.handlers import Handlers
 from runtime.checking.violations import Invariant, Report
 from runtime.observing import Fact
 
@@ -53,19 +55,6 @@ class ExecutionChecks:
         self._report = report
         self._groups = groups
         self._lives = _Lives()
-        self.handlers: dict[str, Callable[[Fact], None]] = {
-            observing.SUBMITTED: self._submitted,
-            observing.EMITTED: self._emitted,
-            observing.DRAWN: self._drawn,
-            observing.STARTED: self._started,
-            observing.RETURNED: self._returned,
-            observing.CANCELLED: self._cancelled,
-            observing.DEADLINE: self._deadline,
-            observing.WAITED: self._waited,
-            observing.DROPPED: self._dropped,
-            observing.REPORTED: self._reported,
-            observing.SETTLED: self._settled,
-        }
 
     # Where executions come from
 
@@ -282,3 +271,17 @@ class ExecutionChecks:
                     f"{life.id} has begun {life.attempts} attempts and {what}",
                     life.id,
                 )
+
+    handlers: ClassVar[Handlers] = {
+        observing.SUBMITTED: _submitted,
+        observing.EMITTED: _emitted,
+        observing.DRAWN: _drawn,
+        observing.STARTED: _started,
+        observing.RETURNED: _returned,
+        observing.CANCELLED: _cancelled,
+        observing.DEADLINE: _deadline,
+        observing.WAITED: _waited,
+        observing.DROPPED: _dropped,
+        observing.REPORTED: _reported,
+        observing.SETTLED: _settled,
+    }

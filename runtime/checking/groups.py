@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 from attrs import define, field
 
@@ -12,6 +11,7 @@ from orchestrator.errors import GroupCancelledError, GroupTimeoutError
 from orchestrator.values import ExecutionState, GroupResult
 from runtime import observing
 from runtime.checking.group_model import CANCELLED, FAILED, OK, TIMED_OUT, GroupModel
+from runtime.checking.handlers import Handlers
 from runtime.checking.violations import Invariant, Report
 from runtime.observing import Fact
 
@@ -49,21 +49,6 @@ class GroupChecks:
         self._report = report
         self.groups: dict[str, WatchedGroup] = {}
         self.by_parent: dict[str, list[WatchedGroup]] = {}
-        self.handlers: dict[str, Callable[[Fact], None]] = {
-            observing.EMITTED: self._emitted,
-            observing.REFUSED: self._refused,
-            observing.ADMITTED: self._admitted,
-            observing.DRAWN: self._drawn,
-            observing.ADDED: self._added,
-            observing.SEALED: self._sealed,
-            observing.REPORTED: self._reported,
-            observing.DROPPED: self._dropped,
-            observing.GROUP_DEADLINE: self._deadline,
-            observing.GROUP_CANCELLED: self._cancelled,
-            observing.REST_CANCELLED: self._rest_cancelled,
-            observing.DECIDED: self._decided,
-            observing.WAITED: self._waited,
-        }
 
     # What happens to a group
 
@@ -293,6 +278,22 @@ class GroupChecks:
                     group.id,
                     *out,
                 )
+
+    handlers: ClassVar[Handlers] = {
+        observing.EMITTED: _emitted,
+        observing.REFUSED: _refused,
+        observing.ADMITTED: _admitted,
+        observing.DRAWN: _drawn,
+        observing.ADDED: _added,
+        observing.SEALED: _sealed,
+        observing.REPORTED: _reported,
+        observing.DROPPED: _dropped,
+        observing.GROUP_DEADLINE: _deadline,
+        observing.GROUP_CANCELLED: _cancelled,
+        observing.REST_CANCELLED: _rest_cancelled,
+        observing.DECIDED: _decided,
+        observing.WAITED: _waited,
+    }
 
 
 def _kind(result: GroupResult) -> str:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections import defaultdict, deque
-from collections.abc import Callable
+from typing import ClassVar
 
 from attrs import define
 
 from orchestrator.registry import Action
 from runtime import observing
+from runtime.checking.handlers import Handlers
 from runtime.checking.violations import Invariant, Report
 from runtime.observing import Fact
 
@@ -44,15 +45,6 @@ class LimitChecks:
         self._workers_used: dict[str, None] = {}  # by whom
         # By action, by whom.
         self._slots_used: defaultdict[str, dict[str, None]] = defaultdict(dict)
-        self.handlers: dict[str, Callable[[Fact], None]] = {
-            observing.STARTED: self._started,
-            observing.RETURNED: self._returned,
-            observing.CANCELLING: self._cancelling,
-            observing.WAITS: self._waits_began,
-            observing.WAITED: self._waited,
-            observing.STOOD_ASIDE: self._stood_aside,
-            observing.CAME_BACK: self._came_back,
-        }
 
     def _started(self, fact: Fact) -> None:
         at, execution_id, action = fact[1], fact[4], fact[7]
@@ -145,3 +137,13 @@ class LimitChecks:
 
     def _blame(self, running: dict[str, None], most: int, what: str, at: float) -> None:
         self._report(Invariant.LIMITS, at, f"{len(running)} run {what}, where {most} may", *running)
+
+    handlers: ClassVar[Handlers] = {
+        observing.STARTED: _started,
+        observing.RETURNED: _returned,
+        observing.CANCELLING: _cancelling,
+        observing.WAITS: _waits_began,
+        observing.WAITED: _waited,
+        observing.STOOD_ASIDE: _stood_aside,
+        observing.CAME_BACK: _came_back,
+    }

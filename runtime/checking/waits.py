@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 from attrs import frozen
 
 from runtime import observing
 from runtime.checking.groups import GroupChecks
+from runtime.checking.handlers import Handlers
 from runtime.checking.violations import Invariant, Report
 from runtime.observing import Fact
 
@@ -34,10 +34,6 @@ class WaitChecks:
         self._groups = groups
         self._open: dict[int, _Wait] = {}
         self._seen: set[int] = set()
-        self.handlers: dict[str, Callable[[Fact], None]] = {
-            observing.WAITS: self._waits,
-            observing.WAITED: self._waited,
-        }
 
     def _waits(self, fact: Fact) -> None:
         token, who, subject, timeout = fact[4:8]
@@ -100,3 +96,8 @@ class WaitChecks:
                     f"{wait.who} still waits for {wait.what}, since {wait.began:.3f} s",
                     wait.who,
                 )
+
+    handlers: ClassVar[Handlers] = {
+        observing.WAITS: _waits,
+        observing.WAITED: _waited,
+    }

@@ -6,7 +6,8 @@ a time; the same schedules run on both, so each checks the other.
 
 from __future__ import annotations
 
-from _thread import allocate_lock, get_ident, start_new_thread
+import sys
+from _thread import _local, allocate_lock, get_ident, start_new_thread
 from collections.abc import Callable
 from types import FrameType
 from typing import Any, Protocol
@@ -16,6 +17,8 @@ from runtime.simulation.patches.processes import real_current_frames
 from runtime.simulation.tasks import SimTask
 
 __all__ = ["BACKENDS", "BatonBackend", "GreenletBackend", "SwitchBackend", "make_backend"]
+
+SPARE = 64  # greenlets that a thread keeps for its next simulation
 
 
 class SwitchBackend(Protocol):
@@ -43,12 +46,9 @@ class SwitchBackend(Protocol):
 
 
 class GreenletBackend:
-    """Tasks are greenlets of the calling thread.
+    """Tasks are greenlets of the calling thread: its *carriers*, each of which serves many."""
 
-    A greenlet begins with the recursion depth of the one that first switches to it. So a *starter*
-    with a shallow stack does that for all of them, or a chain of tasks that start each other would
-    run out of it.
-    """
+    _crew: _Crew
 
     def __init__(self) -> None:
         try:
@@ -60,16 +60,80 @@ class GreenletBackend:
                 " slower and needs nothing"
             )
             raise ImportError(message) from error
-        self._greenlet = greenlet.greenlet
-        self._current = greenlet.getcurrent
-        self._main: Any = None
-        self._starter: Any = None
-        self._starting: Any = None
+        self._greenlets = greenlet
 
     def adopt(self, main: SimTask) -> None:
-        main.handle = self._main = self._current()
-        self._starter = self._greenlet(self._start_them, self._main)
+        main.handle = self._greenlets.getcurrent()
+        self._crew = _crew_of_this_thread(self._greenlets)
+
+    def make(self, task: SimTask, body: Callable[[SimTask], SimTask]) -> None:
+        task.handle = self._crew.carrier_for(task, body)
+
+    def switch(self, leaving: SimTask, to: SimTask) -> None:  # noqa: ARG002 - the protocol's
+        handle = to.handle
+        if not handle:  # it has not begun
+            handle = self._crew.way_to(handle)
+        handle.switch()
+
+    def frame(self, task: SimTask) -> FrameType | None:
+        frame: FrameType | None = task.handle.gr_frame
+        return frame
+
+    def release(self) -> None:
+        """Each carrier is spare since its task is over, and stays so if its crew does."""
+        if self._crew.is_traced:
+            self._crew.disband()
+
+
+class _Crew:
+    """The carriers of one thread, shared by all simulations on it: making one is dear.
+
+    It costs thirty times what a switch costs, most of it for memory (``benchmarks/simulation.py``).
+    A greenlet begins with the recursion depth of the one that first switches to it. So a *starter*
+    with a shallow stack does that for all of them, or a chain of tasks that start each other would
+    run out of it.
+    """
+
+    def __init__(self, greenlets: Any, *, is_traced: bool) -> None:
+        self.is_traced = is_traced
+        self._make = greenlets.greenlet
+        self._main = greenlets.getcurrent()
+        self._spare: list[_Carrier] = []
+        self._starting: Any = None
+        self._starter = self._make(self._start_them, self._main)
         self._starter.switch()
+
+    def carrier_for(self, task: SimTask, body: Callable[[SimTask], SimTask]) -> Any:
+        """A greenlet that runs *body* and then passes control to whom that names."""
+        if self._spare:
+            carrier = self._spare.pop()
+            carrier.handle.gr_context = None  # each task begins with an empty one
+        else:
+            carrier = _Carrier(self)
+            # all below main: parents make no cycle
+            carrier.handle = self._make(carrier.run, self._main)
+        carrier.job = (task, body)
+        return carrier.handle
+
+    def take_back(self, carrier: _Carrier) -> bool:
+        """Keep it for the next task; not if there are many."""
+        keep = len(self._spare) < SPARE
+        if keep:
+            self._spare.append(carrier)
+        return keep
+
+    def way_to(self, handle: Any) -> Any:
+        """Whom to switch to, so that *handle* goes on."""
+        if handle:  # it has begun
+            return handle
+        self._starting = handle
+        return self._starter
+
+    def disband(self) -> None:
+        """End them all: what a suspended greenlet refers to is never collected."""
+        self._starter.switch()
+        while self._spare:
+            self._spare.pop().handle.switch()
 
     def _start_them(self) -> None:
         self._main.switch()
@@ -77,34 +141,47 @@ class GreenletBackend:
             self._starting = None
             starting.switch()
 
-    def make(self, task: SimTask, body: Callable[[SimTask], SimTask]) -> None:
-        def run() -> None:
-            following = body(task)
-            # A greenlet that ends passes control to its parent.
-            task.handle.parent = self._way_to(following)
 
-        task.handle = self._greenlet(run, self._main)  # all below main: parents make no cycle
+class _Carrier:
+    """A greenlet that runs one task after the other. While it is spare it knows none of them."""
 
-    def switch(self, leaving: SimTask, to: SimTask) -> None:  # noqa: ARG002 - the protocol's
-        handle = to.handle
-        if not handle:  # it has not begun
-            handle = self._way_to(to)
-        handle.switch()
+    __slots__ = ("_crew", "handle", "job")
 
-    def _way_to(self, task: SimTask) -> Any:
-        handle = task.handle
-        if handle:  # it has begun
-            return handle
-        self._starting = handle
-        return self._starter
+    def __init__(self, crew: _Crew) -> None:
+        self._crew = crew
+        self.handle: Any = None
+        self.job: tuple[SimTask, Callable[[SimTask], SimTask]] | None = None
 
-    def frame(self, task: SimTask) -> FrameType | None:
-        frame: FrameType | None = task.handle.gr_frame
-        return frame
+    def run(self) -> None:
+        """The life of its greenlet."""
+        while (following := self._work()) is not None:
+            if not self._crew.take_back(self):
+                self.handle.parent = following  # to whom a greenlet that ends passes control
+                return
+            following.switch()
 
-    def release(self) -> None:
-        self._starting = None
-        self._starter.switch()  # which ends it
+    def _work(self) -> Any:
+        """Run its task; who goes on then, or ``None`` where it has none."""
+        if self.job is None:
+            return None
+        (task, body), self.job = self.job, None
+        return self._crew.way_to(body(task).handle)
+
+
+_here = _local()  # what each thread has of its own
+
+
+def _crew_of_this_thread(greenlets: Any) -> _Crew:
+    """That of its earlier simulations; one for this simulation alone where code is traced.
+
+    A greenlet that began without a tracer or profiler is not seen by one in every Python.
+    """
+    if sys.gettrace() is not None or sys.getprofile() is not None:
+        return _Crew(greenlets, is_traced=True)
+    crew: _Crew | None = getattr(_here, "crew", None)
+    if crew is None:
+        crew = _here.crew = _Crew(greenlets, is_traced=False)
+    return crew
 
 
 class _Baton:

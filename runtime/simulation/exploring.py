@@ -166,7 +166,8 @@ class Exploration:
         if self._options.minimise and failure.choices:
             before = len(failure.choices)
             failure = minimise(failure, self._replay, self._others(), budget=BUDGET)
-            tried += f", made smaller from {before} choices that were not the plain one"
+            were = "1 choice that was" if before == 1 else f"{before} choices that were"
+            tried += f", made smaller from {were} not the plain one"
         raised = failure.detail.error
         if not failure.detail.schedule.worlds:
             raise raised  # before any simulation: there is nothing to run again, and no story

@@ -208,6 +208,8 @@ class _Ends(deque["Completed"]):
         assert group is not None  # noqa: S101 - it is in its turn
         self._observer.look(group)  # what it has decided without this one
         end = super().popleft()
-        child = LeafEnd(self._batch.id_of(end[0]), end[1])
-        self._observer.note(observing.REPORTED, group.group_id, end[0], child)
+        index, drawn = end[0], group.drawn
+        name = self._batch.id_of(index) if drawn is None else drawn[index].id
+        child = LeafEnd(name, end[1])
+        self._observer.note(observing.REPORTED, group.group_id, index, child)
         return end

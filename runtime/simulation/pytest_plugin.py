@@ -51,10 +51,39 @@ def pytest_configure(config: pytest.Config) -> None:
     config.stash[_BEFORE] = (totals.tests, totals.schedules)
     totals.asked_schedules = config.getoption("--schedules")
     totals.asked_seed = config.getoption("--schedule-seed")
-    totals.default_seed = new_seed()
+    given: dict[str, int] = getattr(config, "workerinput", {})  # what pytest-xdist hands a worker
+    totals.default_seed = given.get(_SEED) or new_seed()
 
 
 _BEFORE = pytest.StashKey[tuple[int, int]]()
+_SEED, _RAN = "schedule_seed", "schedules_ran"  # between pytest-xdist's processes
+
+
+def _ran(config: pytest.Config) -> tuple[int, int]:
+    """The tests and the schedules of this session, so far, in this process."""
+    tests_before, schedules_before = config.stash[_BEFORE]
+    return totals.tests - tests_before, totals.schedules - schedules_before
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: Any) -> None:
+    """A worker of pytest-xdist is about to start: it draws from the seed that is printed here."""
+    node.workerinput[_SEED] = totals.default_seed
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """In a worker: tell the controller."""
+    output = getattr(session.config, "workeroutput", None)
+    if output is not None:
+        output[_RAN] = _ran(session.config)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """A worker has ended, or died, and then nobody knows."""
+    tests, schedules = getattr(node, "workeroutput", {}).get(_RAN, (0, 0))
+    totals.tests += tests
+    totals.schedules += schedules
 
 
 def pytest_unconfigure() -> None:
@@ -66,10 +95,8 @@ def pytest_terminal_summary(
     terminalreporter: pytest.TerminalReporter, config: pytest.Config
 ) -> None:
     """Say how many schedules were run."""
-    tests_before, schedules_before = config.stash[_BEFORE]
-    schedules = totals.schedules - schedules_before
+    tests, schedules = _ran(config)
     if schedules:
-        tests = totals.tests - tests_before
         seed = totals.default_seed if totals.asked_seed is None else totals.asked_seed
         terminalreporter.write_line(
             f"simulation: {schedules} schedules in {tests} test{'' if tests == 1 else 's'}"

@@ -286,7 +286,7 @@ class Driver:
         assert len(finished) == int(self.reply.done())
         assert len(over) == int(self.ended)
         waiting = [told for told in self.told(CodeOver) if not told.pausing]
-        assert len(waiting) <= len(self.codes)
+        assert len(waiting) <= len(self.codes) + bool(finished)
         if not finished:
             assert not settled
             assert not over

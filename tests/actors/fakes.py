@@ -15,6 +15,7 @@ from actors.emission import Emission
 from actors.environment import Environment
 from actors.execution import ExecutionActor
 from actors.group import CorrelationGroupActor
+from actors.run import Run
 from orchestrator.registry import Action, ActionRegistry
 from orchestrator.values import Execution, ExecutionState, Process
 
@@ -30,7 +31,7 @@ class Inbox:
     def put(self, message: Any) -> None:
         self.messages.append(getattr(message, "message", message))  # an envelope, if asked
 
-    tell = put_whole = put
+    tell = put_whole = put_aside = put
 
 
 @define(eq=False)
@@ -104,6 +105,10 @@ class FakePlace:
 
     def __init__(self) -> None:
         self.attempts: list[Attempt] = []
+        self.runs: list[Run] = []
+
+    def start_run(self, run: Run) -> None:
+        self.runs.append(run)
 
     def start(self, attempt: Attempt) -> None:
         self.attempts.append(attempt)

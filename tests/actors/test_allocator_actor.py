@@ -26,15 +26,18 @@ from actors.messages import (
     ReadStats,
     Refused,
     Requeue,
+    RunOver,
     Settled,
     SnapshotOther,
     Start,
     SubmitGroup,
+    SubmitMore,
     SubmitOne,
     WaitBegan,
     WaitEnded,
     WaitHurried,
 )
+from actors.run import OVER
 from actors.stats import Stats
 from actors.system import Future
 from actors.system.parking import Parker
@@ -353,10 +356,15 @@ def test_a_waiter_that_comes_back_gets_the_next_free_worker_ahead_of_what_is_que
 
 
 def group_of(
-    beside: Beside, children: list[Execution], parent: Target, *, action: int = 0
+    beside: Beside,
+    children: list[Execution],
+    parent: Target,
+    *,
+    action: int = 0,
+    name: str = "g",
 ) -> Future[str]:
     reply: Future[str] = Future()
-    above = emission(beside.world, parent=parent, parent_id="e", group_id="g", depth=1)
+    above = emission(beside.world, parent=parent, parent_id="e", group_id=name, depth=1)
     beside.hand(
         SubmitGroup(
             above,
@@ -426,6 +434,75 @@ def test_children_that_are_queued_are_cancelled_at_once_and_told_to_their_group(
     (run,) = beside.runs.values()
     beside.settle(run, ExecutionState.COMPLETED)  # the worker is free, and nothing is left to start
     assert beside.stats().running == 0
+
+
+def work_off(beside: Beside, run: Any) -> list[str]:
+    """Do as a worker that nobody disturbs; the children that it started, in order."""
+    started = []
+    while run.pending:
+        index = run.pending.popleft()
+        run.owners[index] = OVER
+        run.started += 1
+        started.append(run.batch.id_of(index))
+        run.completed += 1
+    beside.hand(RunOver(run))
+    return started
+
+
+@given(workers=st.integers(1, 4), size=st.integers(1, 12))
+def test_once_an_action_is_known_to_be_short_each_idle_worker_is_handed_as_many_children(
+    workers: int, size: int
+) -> None:
+    beside, runs = Beside(workers), []
+    for number in range(4):
+        many = [Execution("plain") for _ in range(64)]
+        group_of(beside, many, Target("parent"), name=f"known {number}")
+        while len(runs) < len(beside.world.place.runs):
+            run = beside.world.place.runs[len(runs)]
+            runs.append(run)
+            work_off(beside, run)
+    assert beside.stats().pending == 0
+
+    group_of(beside, [Execution("plain") for _ in range(size)], Target("parent"), name="small")
+    handed_out = [len(run.pending) for run in beside.world.place.runs[len(runs) :]]
+    assert sum(handed_out) == size  # none is left in the queue, for a turn of its own
+    assert len(handed_out) == min(workers, size)  # nor is a worker left idle
+    assert max(handed_out) <= -(-size // workers)
+
+
+@given(between=st.lists(st.booleans(), min_size=1, max_size=8), longest=st.integers(1, 4))
+def test_drawn_children_start_in_the_order_in_which_they_and_others_came(
+    between: list[bool], longest: int
+) -> None:
+    beside, parent = busy(), Target("parent")
+    beside.world.environment.longest_run = longest
+    reply: Future[str] = Future()
+    above = emission(beside.world, parent=parent, parent_id="e", group_id="lazy", depth=1)
+    policy = GroupPolicy(max_in_flight=20)
+    beside.hand(SubmitGroup(above, policy, (), (), deadline=None, lazy=True, reply=reply))
+    came = []
+    for index, other in enumerate(between):
+        beside.world.clock.advance(1.0)
+        name = f"drawn {index}"
+        drawn = Execution("plain", id=name)
+        at = beside.world.clock.now()
+        beside.hand(SubmitMore(above, index, drawn, ACTIONS[0], at))
+        came.append(name)
+        if other:
+            name = f"other {index}"
+            group_of(beside, [Execution("plain", id=name)], parent, name=name)
+            came.append(name)
+    assert beside.stats().pending == len(came)
+    assert beside.stats().queue_age == len(between) - 1
+
+    beside.settle(next(iter(beside.runs.values())), ExecutionState.COMPLETED)
+    runs, started = beside.world.place.runs, []
+    for run in runs:  # it grows
+        beside.world.clock.advance(1.0)
+        started += work_off(beside, run)
+    assert started == came
+    assert beside.stats().pending == 0
+    assert beside.stats().queue_age == 0
 
 
 def test_a_forgotten_group_is_unknown_when_that_is_answered() -> None:

@@ -10,6 +10,7 @@ import pytest
 from actors.messages import (
     Cancel,
     CancelGroup,
+    CodeOver,
     DeadlinePassed,
     Decided,
     ForgetGroups,
@@ -50,6 +51,21 @@ def test_an_execution_completes_with_what_its_code_returns() -> None:
     assert (final.scheduled_at, final.started_at, final.completed_at) == (50.0, 100.0, 105.0)
     assert [type(one) for one in driver.seen] == [Settled]
     driver.check()
+
+
+def test_a_snapshot_is_made_anew_only_where_something_has_changed() -> None:
+    driver = Driver(retry=Retry(max_attempts=2))
+    queued = driver.view()
+    assert driver.view() is queued
+    driver.start()
+    driver.begin()
+    running = driver.view()
+    assert (queued.state, running.state) == (ExecutionState.SCHEDULED, ExecutionState.RUNNING)
+    driver.world.clock.advance(1.0)
+    assert driver.view() is running
+    driver.finish(error=ValueError("once"))
+    pausing = driver.view()
+    assert (pausing.state, pausing.attempts) == (ExecutionState.SCHEDULED, 1)
 
 
 def test_an_execution_fails_with_the_error_of_its_code() -> None:
@@ -102,6 +118,30 @@ def test_a_cancel_of_running_code_decides_at_once_and_settles_when_the_code_has_
     driver.finish("whatever it returns")
     assert driver.final().state is CANCELLED
     assert driver.ended
+    driver.check()
+
+
+def test_the_allocator_hears_of_the_decision_before_anybody_else() -> None:
+    driver = running()
+    known: list[int] = []
+    put = driver.above.actor_inbox.put
+
+    def look(message: Any) -> None:
+        known.append(len(driver.world.allocator.told_of(Decided)))
+        put(message)
+
+    driver.above.actor_inbox.put = look  # type: ignore[method-assign]
+    driver.actor.on_receive(Cancel("x"))
+    assert known == [1]
+
+
+def test_it_hears_of_it_too_where_only_groups_are_out() -> None:
+    driver = running()
+    driver.emit()
+    group = driver.admit()
+    driver.finish()
+    driver.cancel()
+    assert [one.waiting_for for one in driver.told(CodeOver)] == [(group.group_id,), ()]
     driver.check()
 
 

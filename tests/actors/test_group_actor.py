@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from actors.drawn import Drawn
 from actors.ends import EndsLog, EndsReader
 from actors.fan_in import Cancelled, FanIn
 from actors.messages import (
@@ -62,7 +63,7 @@ class Group:
             self.policy,
             FanIn("g", self.policy, expected, describe),
             self.log,
-            [] if expected is None and self.policy.keep else None,
+            Drawn() if expected is None else None,
             deadline,
             self.decided,
         )

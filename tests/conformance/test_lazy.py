@@ -106,6 +106,36 @@ def test_no_more_than_max_in_flight_are_drawn_while_none_ends(runtime: Any) -> N
         assert orchestrator.await_group(group, LIMIT) == list(range(10))
 
 
+@pytest.mark.parametrize("keep", [True, False])
+@pytest.mark.parametrize("action", ["t:nap", "t:nap_async"])
+def test_each_drawn_child_is_shown_with_the_time_at_which_it_was_drawn(
+    run_body: Run, actions: ActionRegistry, action: str, keep: bool
+) -> None:
+    @actions.register("t:nap")
+    def nap(n: int) -> int:
+        here().sleep(0.001)
+        return n
+
+    @actions.register("t:nap_async")
+    async def nap_async(n: int) -> int:
+        await here_async().sleep(0.001)
+        return n
+
+    async def body(orchestrator: Any) -> None:
+        group = await orchestrator.emit_for_each(
+            range(6), "n", Task(action), max_in_flight=1, keep=keep
+        )
+        ends = await ends_of(orchestrator, group)
+        first = ends[0].index if ends else 6  # without keep, a reader may come late
+        assert [end.index for end in ends] == list(range(first, 6))
+        assert [end.output for end in ends] == [end.input for end in ends] == list(range(first, 6))
+        for one, next_one in itertools.pairwise(ends):
+            assert one.scheduled_at <= one.started_at < one.completed_at <= next_one.scheduled_at
+        assert keep <= (first == 0)
+
+    run_body(body)
+
+
 def test_max_in_flight_children_do_run_at_once(actions: ActionRegistry, make_runtime: Run) -> None:
     barrier = threading.Barrier(3)
 

@@ -68,10 +68,10 @@ class Stepped:
 
 
 @contextmanager
-def stepped(schedule: Any) -> Iterator[Stepped]:
+def stepped(schedule: Any, *, clock: str | float = "choose") -> Iterator[Stepped]:
     """Enter a simulation of traced threads."""
     with (
-        Simulation(schedule, backend="threads") as simulation,
+        Simulation(schedule, clock=clock, backend="threads") as simulation,
         pytest.MonkeyPatch.context() as patch,
     ):
         patch.setattr(actors.system.worker, "Parker", simulation.world.new_parker)

@@ -72,6 +72,30 @@ def test_a_summary_says_how_many_schedules_were_run(pytester: pytest.Pytester) -
     result.stdout.fnmatch_lines(["*ran 7*", "simulation: 7 schedules in 1 test (*"])
 
 
+def test_it_counts_what_the_workers_of_xdist_have_run(pytester: pytest.Pytester) -> None:
+    source = """
+    from runtime.simulation.exploring import totals
+
+    @pytest.mark.parametrize("number", range(4))
+    def test_it(number):
+        @simulate(schedules=5)
+        def test(schedule):
+            with Simulation(schedule):
+                pass
+
+        test()
+        print("drawn from", totals.default_seed)
+    """
+    pytester.makepyfile(ACTIONS + source)
+    result = pytester.runpytest_subprocess("-p", "no:cacheprovider", "-n", "2", "-rP")
+    result.assert_outcomes(passed=4)
+    text = result.stdout.str()
+    assert "[gw1]" in text  # each has run some
+    drawn = set(re.findall(r"drawn from (\d+)", text))
+    summary = re.findall(r"simulation: (\d+) schedules in 4 tests \(--schedule-seed (\d+)\)", text)
+    assert summary == [("20", seed) for seed in drawn]
+
+
 def test_the_command_line_says_how_many_schedules_and_from_which_seed(
     pytester: pytest.Pytester,
 ) -> None:

@@ -464,6 +464,52 @@ def test_a_message_put_just_before_a_run_gives_up_is_not_left_lying(system: Acto
     assert ref.ask(list, timeout=PATIENCE) == ["early", "late"]
 
 
+def test_a_message_put_aside_is_handled_in_its_order_with_the_next_one(
+    system: ActorSystem,
+) -> None:
+    ref = system.spawn(Collector)
+    assert ref.ask(list, timeout=PATIENCE) == []
+    ref.actor_inbox.put_aside("first")
+    assert not ref.actor_inbox.empty()  # nobody is sent for it
+    ref.tell("second")
+    ref.actor_inbox.put_aside("third")
+    assert ref.ask(list, timeout=PATIENCE) == ["first", "second", "third"]
+
+
+def test_a_message_put_aside_just_before_a_run_gives_up_is_not_left_lying(
+    system: ActorSystem,
+) -> None:
+    ref = system.spawn(Collector)
+    inbox = ref.actor_inbox
+    assert ref.ask(list, timeout=PATIENCE) == []
+    flag = inbox._idle
+    late: Future[Any] = Future()
+
+    class Flag(list[None]):
+        def __bool__(self) -> bool:
+            return bool(flag)
+
+        def pop(self, *_index: Any) -> None:
+            flag.pop()
+
+        def append(self, token: None) -> None:
+            inbox._idle = flag
+            inbox.put_aside(Envelope("late", late))
+            flag.append(token)
+
+    inbox._idle = Flag()
+    ref.tell("early")
+    assert late.get(timeout=PATIENCE) is None
+
+
+def test_a_message_put_aside_for_a_dead_actor_is_a_dead_letter(system: ActorSystem) -> None:
+    ref = system.spawn(Echo)
+    assert ref.stop(timeout=PATIENCE)
+    ref.actor_inbox.put_aside("late")
+    assert ref.actor_inbox.empty()
+    assert system.dead_letters == 1
+
+
 def test_a_closed_mailbox_answers_what_is_put_into_it(system: ActorSystem) -> None:
     """As when the sender saw the actor alive and put its message after the end."""
     ref = system.spawn(Echo)

@@ -176,6 +176,16 @@ MUTANTS = (
         ),
     ),
     mutant(
+        "waits-behind-its-decision",
+        "12",
+        "a wait that arrives behind the decision of its execution enters the graph of waits",
+        (
+            "            and live.phase is not Phase.CANCELLING  # the wait has been told to end,"
+            " or is about to\n",
+            "",
+        ),
+    ),
+    mutant(
         "permit-of-no-start-lost",
         "15",
         "the permit of a rate whose start a cancel took is lost for ever",

@@ -109,6 +109,15 @@ MUTANTS = (
         ),
     ),
     mutant(
+        "decided-and-not-told",
+        "12",
+        "of an execution that is cancelled while only its groups are out nobody tells the allocator",
+        (
+            "        tell(allocator, CodeOver(name, ()) if self._code_over else Decided(name))\n",
+            "        if not self._code_over:\n            tell(allocator, Decided(name))\n",
+        ),
+    ),
+    mutant(
         "late-admission-lives",
         "11",
         "a group admitted behind the end of its emitter is not cancelled",

@@ -130,12 +130,12 @@ MUTANTS = (
         ),
     ),
     mutant(
-        "loan-of-one-who-left",
+        "loan-without-a-worker",
         "15",
-        "a called child becomes an actor behind the end of the wait for it, and begins that again",
+        "a called child that becomes an actor gives its caller's worker up, and takes none",
         (
-            "        if wait is not None and caller is not None and not wait.is_over:\n",
-            "        if wait is not None and caller is not None:\n",
+            "            self._note_blocked(wait, live.execution_id)\n        self._admission.take(live)\n",
+            "            self._note_blocked(wait, live.execution_id)\n",
         ),
     ),
     mutant(

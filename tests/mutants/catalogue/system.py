@@ -129,16 +129,6 @@ MUTANTS = (
         ),
     ),
     mutant(
-        "debt-beside-a-free-permit",
-        "15",
-        "lost wake-up: a permit given while a debt is made, by one who saw none, is lost",
-        (
-            "            if self.take():  # given in between by someone who saw no debt\n"
-            "                self.give()\n",
-            "",
-        ),
-    ),
-    mutant(
         "paid-by-two",
         "15",
         "a permit is lost where two pay one debt",
@@ -149,13 +139,12 @@ MUTANTS = (
         ),
     ),
     mutant(
-        "resumed-worker-hides-a-permit",
-        "15",
-        "lost wake-up: one who found no permit while a worker came back is not made up for",
+        "permit-that-came-free-missed",
+        "2",
+        "lost wake-up: a permit that comes free while a job is added is not looked for again",
         (
-            "            self._bring_worker()  # overdrawing may have hidden a permit from someone for a"
-            " moment\n",
-            "",
+            "            if self._permits is None or not self._permits.left:\n                return False\n",
+            "            return False\n",
         ),
     ),
     mutant(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from typing import Any
 
 import pykka
@@ -186,6 +187,14 @@ def deliver(counts: list[int], stops_after: int | None, schedule: Any) -> None:
     assert receiver.ended == (receiver.actor_stopped.is_set())
 
 
+def stepped_dispatcher(tasks: Stepped, workers: int) -> Dispatcher:
+    """One whose threads are stepped too."""
+    dispatcher = Dispatcher(workers, name="stepped")
+    serve = dispatcher._serve
+    dispatcher._serve = lambda worker: tasks.wrap(lambda: serve(worker))()  # type: ignore[method-assign]
+    return dispatcher
+
+
 @many
 @given(few, st.lists(st.sampled_from(["plain", "waits", "leaves"]), max_size=4), orders())
 def test_12_15_every_job_runs_once_and_every_permit_comes_back(
@@ -193,7 +202,7 @@ def test_12_15_every_job_runs_once_and_every_permit_comes_back(
 ) -> None:
     ran: list[str] = []
     with stepped(schedule) as tasks:
-        dispatcher = Dispatcher(workers, name="stepped")
+        dispatcher = stepped_dispatcher(tasks, workers)
 
         def job(name: str) -> None:
             ran.append(name)
@@ -218,8 +227,6 @@ def test_12_15_every_job_runs_once_and_every_permit_comes_back(
         def send(name: str, kind: str) -> None:
             dispatcher.execute(tasks.wrap(lambda: functions[kind](name)))
 
-        serve = dispatcher._serve
-        dispatcher._serve = lambda worker: tasks.wrap(lambda: serve(worker))()  # type: ignore[method-assign]
         for place, kind in enumerate(kinds):
             tasks.start(lambda place=place, kind=kind: send(f"{place} {kind}", kind))
         tasks.join()
@@ -232,3 +239,61 @@ def test_12_15_every_job_runs_once_and_every_permit_comes_back(
     permits = dispatcher._permits
     assert permits is not None
     assert (len(permits._free), len(permits._debts)) == (workers, 0)
+
+
+@given(st.integers(0, 2**32))
+def test_2_a_job_that_is_left_to_another_who_adds_one_is_run(seed: int) -> None:
+    for more in range(3):  # one who adds is held up until the very end: a matter of priorities
+        leave_to_another(Schedule.seeded(seed + more, modes=["pct-2"], length=60))
+
+
+def leave_to_another(schedule: Any) -> None:
+    """Somebody adds a job while the only worker is in one, and is slow to see that it has ended."""
+    ran: list[int] = []
+    with stepped(schedule, clock="jump") as tasks:
+        dispatcher = stepped_dispatcher(tasks, 1)
+        begun, goes_on, second = threading.Event(), threading.Event(), threading.Event()
+
+        def first_job() -> None:
+            begun.set()
+            goes_on.wait()
+
+        def add() -> None:
+            begun.wait()
+            dispatcher.execute(second.set)
+
+        def add_another() -> None:
+            begun.wait()
+            goes_on.set()
+            second.wait()
+            dispatcher.execute(lambda: ran.append(3))
+
+        dispatcher.execute(first_job)
+        tasks.start(add)
+        tasks.start(add_another)
+        tasks.join()
+        time.sleep(1.0)  # all that can run does
+        assert ran == [3]
+        assert dispatcher.shutdown()
+
+
+@given(st.integers(1, 3), orders())
+def test_15_a_worker_too_many_takes_no_further_job(jobs: int, schedule: Any) -> None:
+    began: list[float] = []
+    with stepped(schedule, clock="jump") as tasks:
+        dispatcher = stepped_dispatcher(tasks, 1)
+
+        def comes_back() -> None:
+            with dispatcher.blocking():
+                time.sleep(1.0)
+            time.sleep(10.0)  # at work beside the spare thread, which is in a job
+
+        def job() -> None:
+            began.append(time.monotonic())
+            time.sleep(2.0)
+
+        for each in (comes_back, *[job] * jobs):
+            dispatcher.execute(tasks.wrap(each))
+        time.sleep(30.0)
+        assert dispatcher.shutdown()
+    assert began == [0.0, 11.0, 13.0][:jobs]

@@ -1,0 +1,350 @@
+"""Where two things meet in one instant: each test has few tasks, and time that adds no orders."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from orchestrator import (
+    ActionRegistry,
+    AsyncOrchestrator,
+    AwaitTimeoutError,
+    Execution,
+    ExecutionCancelledError,
+    ExecutionState,
+    GroupCancelledError,
+    MissingExecutionError,
+    Orchestrator,
+    Task,
+    UnknownExecutionError,
+    UnknownGroupError,
+)
+from runtime.simulation import SimulatedRuntime
+from runtime.simulation.schedule import Schedule
+from tests.simulation.harness import Errors
+from tests.simulation.meter import Meter
+
+SEEDS = st.integers(0, 2**32)
+
+
+def here() -> Orchestrator:
+    """The orchestrator of the code that runs."""
+    orchestrator = Orchestrator.from_context()
+    assert orchestrator is not None
+    return orchestrator
+
+
+@given(st.booleans(), SEEDS)
+def test_12_who_is_cancelled_as_a_wait_of_it_begins_is_on_no_cycle(below: bool, seed: int) -> None:
+    for more in range(4):  # it takes some luck
+        waits_for_what_is_cancelled(below, Schedule.seeded(seed + more))
+
+
+@pytest.mark.parametrize(
+    ("below", "token"),
+    [
+        # Its wait began behind the decision; the other two were slow.
+        (
+            False,
+            (
+                "s1-5PvHCouOVjKxME0xSbS0VNIBciAGGSEZZaiEZC3QBEOQHFgZSByi3hSXeqAzjdFsRJYxhDvNCCwH"
+                "50BMhDsbVc7QEMk6oEYgAAA"
+            ),
+        ),
+        # It was over but for what it had emitted, to which the cancel was on its way.
+        (
+            True,
+            "s1-AcKH5IuOVrKwME1MM7VMVNIBchAqjdFUIssYwo00QZYzUdIxB-mCK0WVMzRAcqGRUiwQAAA",
+        ),
+    ],
+)
+def test_12_nor_under_the_smallest_schedules_that_put_it_on_one(below: bool, token: str) -> None:
+    waits_for_what_is_cancelled(below, Schedule.replay(token))
+
+
+def waits_for_what_is_cancelled(below: bool, schedule: Any) -> None:
+    """One waits for a group; a member of that, or what it emitted, waits for the one.
+
+    The member has been cancelled by then.
+    """
+    actions = ActionRegistry()
+    children, groups, handles, told = list[Execution](), list[str](), list[Any](), list[Any]()
+
+    @actions.register("t:waits")
+    def waits() -> None:
+        time.sleep(1.0)
+        handles[0].result()
+
+    @actions.register("t:emits")
+    def emits() -> None:
+        here().emit_one(Execution.ad_hoc("t:waits"))
+
+    @actions.register("t:takes")
+    def takes() -> None:
+        time.sleep(5.0)
+
+    @actions.register("t:awaits")
+    def awaits() -> None:
+        time.sleep(1.0)
+        here().cancel(children[0].id)
+        cancelled.wait()
+        told.extend(here().await_group(groups[0], return_exceptions=True))  # no DeadlockError
+
+    def hear(event: Any) -> None:
+        if event.execution.state is ExecutionState.CANCELLED:
+            cancelled.set()
+
+    with SimulatedRuntime(actions, schedule, clock=0.0) as runtime:
+        cancelled = threading.Event()
+        runtime.subscribe(hear)
+        handles.append(runtime.spawn("t:awaits"))
+        with runtime.execution() as orchestrator:
+            names = ["t:emits" if below else "t:waits", "t:takes"]
+            children.extend(Execution.ad_hoc(name) for name in names)
+            groups.append(orchestrator.emit_children(children))
+            handles[0].result()
+            orchestrator.await_group(groups[0], return_exceptions=True)
+    assert [type(each) for each in told] == [ExecutionCancelledError, type(None)]
+
+
+@given(SEEDS)
+def test_11_a_child_that_is_drawn_as_its_group_decides_never_runs(seed: int) -> None:
+    for more in range(4):  # it takes some luck
+        draws_as_the_group_decides(Schedule.seeded(seed + more))
+
+
+def draws_as_the_group_decides(schedule: Any) -> None:
+    actions = ActionRegistry()
+
+    @actions.register("t:sleeps")
+    async def sleeps(seconds: float) -> None:
+        await asyncio.sleep(seconds)
+
+    def source() -> Iterator[float]:
+        yield 1.0
+        time.sleep(1.0)
+        yield 5.0
+
+    with SimulatedRuntime(actions, schedule, clock=0.0) as runtime:
+        with runtime.execution() as orchestrator:
+            group = orchestrator.emit_for_each(
+                source(), "seconds", Task("t:sleeps"), mode="first", max_in_flight=2
+            )
+            orchestrator.await_group(group)
+        assert time.monotonic() == 1.0
+
+
+@given(SEEDS)
+def test_2_a_reader_who_asks_behind_the_end_of_all_is_told(seed: int) -> None:
+    for more in range(4):  # it takes some luck
+        reads_what_is_cancelled(Schedule.seeded(seed + more))
+
+
+def reads_what_is_cancelled(schedule: Any) -> None:
+    actions, groups, told = ActionRegistry(), list[str](), list[Any]()
+
+    @actions.register("t:sleeps")
+    async def sleeps() -> None:
+        await asyncio.sleep(5.0)
+
+    @actions.register("t:emits")
+    async def emits() -> None:
+        orchestrator = AsyncOrchestrator.from_context()
+        assert orchestrator is not None
+        groups.append(await orchestrator.emit_one(Execution.ad_hoc("t:sleeps")))
+        await orchestrator.await_group(groups[0])
+
+    @actions.register("t:reads")
+    def reads() -> None:
+        time.sleep(1.0)
+        with suppress(GroupCancelledError, UnknownGroupError):  # it may come too late
+            told.extend(here().as_completed(groups[0]))
+
+    with SimulatedRuntime(actions, schedule, clock=0.0) as runtime:
+        emitter = runtime.spawn("t:emits")
+        reader = runtime.spawn("t:reads")
+        time.sleep(1.0)
+        emitter.cancel()
+        reader.result()
+    assert len(told) <= 1
+
+
+@given(SEEDS)
+def test_2_a_reader_who_asks_as_a_leaf_ends_hears_of_it_then(seed: int) -> None:
+    for more in range(4):  # it takes some luck
+        reads_as_a_leaf_ends(Schedule.seeded(seed + more))
+
+
+def reads_as_a_leaf_ends(schedule: Any) -> None:
+    """The worker has the next two children, one after the other."""
+    actions = ActionRegistry()
+
+    @actions.register("t:sleeps")
+    def sleeps(seconds: float) -> None:
+        time.sleep(seconds)
+
+    runtime = SimulatedRuntime(actions, schedule, workers=1, clock=0.0)
+    with runtime, runtime.execution() as orchestrator:
+        seconds = [0.0, 1.0, 5.0, 5.0, 5.0]  # the first ends undisturbed, so two go together
+        group = orchestrator.emit_for_each(seconds, "seconds", Task("t:sleeps"))
+        ends = orchestrator.as_completed(group)
+        next(ends)
+        orchestrator.sleep(1.0)
+        next(ends)
+        assert time.monotonic() == 1.0
+        orchestrator.await_group(group)
+
+
+@given(SEEDS)
+def test_15_a_worker_goes_no_further_behind_one_that_becomes_an_actor_as_it_ends(seed: int) -> None:
+    for more in range(4):  # it takes some luck
+        becomes_an_actor_as_it_ends(Schedule.seeded(seed + more))
+
+
+def becomes_an_actor_as_it_ends(schedule: Any) -> None:
+    actions, meter = ActionRegistry(), Meter()
+
+    @actions.register("t:sleeps")
+    def sleeps(seconds: float) -> None:
+        with meter:
+            time.sleep(seconds)
+
+    runtime = SimulatedRuntime(actions, schedule, workers=1, clock=0.0)
+    with runtime, runtime.execution() as orchestrator:
+        # The first two end undisturbed, so several of the others go together.
+        children = [Execution.ad_hoc("t:sleeps", s) for s in (0.0, 0.0, 0.0, 1.0, 5.0, 5.0, 5.0)]
+        group = orchestrator.emit_children(children)
+        orchestrator.sleep(1.0)
+        orchestrator.cancel(children[3].id)
+        orchestrator.await_group(group, return_exceptions=True)
+    assert (meter.highest, meter.total) == (1, 7)
+
+
+@given(SEEDS)
+def test_15_a_leaf_that_waits_as_it_is_asked_after_frees_its_worker(seed: int) -> None:
+    for more in range(4):  # it takes some luck
+        waits_as_it_is_asked_after(Schedule.seeded(seed + more))
+
+
+def waits_as_it_is_asked_after(schedule: Any) -> None:
+    actions, handles = ActionRegistry(), list[Any]()
+
+    @actions.register("t:waits")
+    def waits() -> None:
+        time.sleep(1.0)
+        handles[0].result()
+
+    @actions.register("t:works")
+    def works() -> None:
+        """It needs the worker."""
+
+    runtime = SimulatedRuntime(actions, schedule, workers=1, clock=0.0)
+    with runtime, runtime.execution() as orchestrator:
+        child = Execution.ad_hoc("t:waits")
+        group = orchestrator.emit_one(child)
+
+        def ask() -> None:
+            with suppress(MissingExecutionError, UnknownExecutionError):  # it has just ended
+                runtime.wait_for_unblock(child.id).get()
+
+        handles.append(runtime.spawn("t:works"))
+        asker = threading.Thread(target=ask)
+        time.sleep(1.0)
+        asker.start()
+        orchestrator.await_group(group)
+        asker.join()
+
+
+@given(SEEDS)
+def test_8_a_caller_that_gives_up_as_its_child_ends_goes_on_behind_that(seed: int) -> None:
+    for more in range(4):  # it takes some luck
+        gives_up_as_its_child_ends(Schedule.seeded(seed + more))
+
+
+def gives_up_as_its_child_ends(schedule: Any) -> None:
+    actions, ends = ActionRegistry(), list[str]()
+
+    @actions.register("t:child")
+    def child() -> None:
+        time.sleep(1.0)
+
+    @actions.register("t:calls")
+    def calls() -> None:
+        with suppress(AwaitTimeoutError):
+            here().call(Execution.ad_hoc("t:child"), 1.0)
+
+    def hear(event: Any) -> None:
+        if event.execution.state is ExecutionState.COMPLETED:
+            ends.append(event.execution.action)
+
+    with SimulatedRuntime(actions, schedule, workers=1, clock=0.0) as runtime:
+        subscription = runtime.subscribe(hear)
+        runtime.spawn("t:calls").result()
+        subscription.close()
+    assert ends in (["t:child", "t:calls"], ["t:calls"])
+
+
+@given(SEEDS)
+def test_6_a_waiter_whose_patience_ends_as_its_worker_comes_free_goes_on_once(seed: int) -> None:
+    for more in range(4):  # it takes some luck
+        patience_ends_as_the_worker_comes_free(Schedule.seeded(seed + more))
+
+
+def patience_ends_as_the_worker_comes_free(schedule: Any) -> None:
+    actions, order = ActionRegistry(), list[str]()
+
+    @actions.register("t:needs_no_worker")
+    async def needs_no_worker() -> None:
+        await asyncio.sleep(1.0)
+
+    @actions.register("t:works")
+    def works(seconds: float) -> None:
+        order.append("works")
+        time.sleep(seconds)
+
+    @actions.register("t:waits")
+    def waits() -> None:
+        group = here().emit_one(Execution.ad_hoc("t:needs_no_worker"))
+        here().await_group(group, 2.0)  # it is over by then, but the worker is not free
+        order.append("waited")
+
+    with Errors() as errors, SimulatedRuntime(actions, schedule, workers=1, clock=0.0) as runtime:
+        with runtime.execution() as orchestrator:
+            orchestrator.emit_one(Execution.ad_hoc("t:waits"))
+            orchestrator.emit_for_each([2.0, 1.0], "seconds", Task("t:works"))
+        assert time.monotonic() == 3.0
+    assert order == ["works", "waited", "works"]
+    assert errors.texts == []
+
+
+@given(SEEDS)
+def test_15_a_called_child_that_emits_has_its_callers_worker(seed: int) -> None:
+    actions, meter = ActionRegistry(), Meter()
+
+    @actions.register("t:works")
+    def works() -> None:
+        with meter:
+            time.sleep(1.0)
+
+    @actions.register("t:emits")
+    def emits() -> None:
+        with meter:
+            here().emit_one(Execution.ad_hoc("t:works"))  # it is an actor from now on
+            time.sleep(1.0)
+
+    @actions.register("t:calls")
+    def calls() -> None:
+        here().call(Execution.ad_hoc("t:emits"))
+
+    runtime = SimulatedRuntime(actions, Schedule.seeded(seed), workers=1, clock=0.0)
+    with runtime, runtime.execution() as orchestrator:
+        orchestrator.emit_one(Execution.ad_hoc("t:calls"))
+    assert (meter.highest, meter.total) == (1, 2)
