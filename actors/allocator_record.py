@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import abstractmethod
 from collections import Counter
 from collections.abc import Sequence
@@ -94,6 +95,7 @@ class AllocatorRecord(ProtocolActor):
             over,
             admitted=admitted,
         )
+        timeout = action.timeout if child.timeout is None else child.timeout
         live = Live(
             action,
             needs_worker=not action.is_async,
@@ -104,7 +106,9 @@ class AllocatorRecord(ProtocolActor):
             index=index,
             parent_id=emission.parent_id,
             group_id=emission.group_id,
-            can_expire=emission.deadline is not None or emission.own_timeout is not None,
+            can_expire=emission.deadline is not None
+            or emission.own_timeout is not None
+            or (timeout is not None and timeout != math.inf),
             priority=emission.priority if child.priority is None else child.priority,
         )
         self._live[child.id] = live

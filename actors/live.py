@@ -42,7 +42,7 @@ class Live(Slots):
     index: int | None = None
     parent_id: str | None = None
     group_id: str | None = None
-    can_expire: bool = False  # a deadline of its own or from above would end its waits
+    can_expire: bool = False  # a timeout of its own, or a deadline above it, would end its waits
     priority: int = 0
     is_scope: bool = False
     phase: Phase = Phase.PENDING

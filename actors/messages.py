@@ -369,9 +369,13 @@ class Call:
 
 @frozen(eq=False)
 class CallOut:
-    """A called child is an actor, and will tell of its end. Child -> parent, at most once."""
+    """A called child is an actor, and will tell of its end.
+
+    Child -> parent, once by each who made it one out of a leaf of *run*, else once.
+    """
 
     child_id: str
+    run: Run | None = None
 
 
 @frozen(eq=False)

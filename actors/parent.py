@@ -123,6 +123,10 @@ class ParentActor(ExecutionRecord):
 
     def _on_call_out(self, message: CallOut) -> None:
         """A child that the code has called is to be waited for."""
+        if message.run is not None:
+            if message.run.called_out:
+                return  # two have made it an actor, and by now it may have ended
+            message.run.called_out = True
         attempt = self._attempt
         if self._below is None and attempt is not None:
             self._below = Below(self._environment, attempt, self._emission, self._given)

@@ -56,6 +56,7 @@ class Run:
     started = 0
     completed = 0
     adopted: set[int] | None = None  # the allocator's own: which are live as actors
+    called_out = False  # the caller's actor's own: it knows that the called child is one
     nap: Nap | None = None  # the allocator's own: the last sleep of its blocking child
     ledgers: dict[Ledger, None] = _NONE  # of its leaves that call; one's own once there is one
     seen_started = 0
@@ -312,16 +313,21 @@ class LeafAttempt(Attempt):
         if fate is LEAF:
             return _GONE
         if fate is not ref:  # another thread was at it, and may not have told of it yet
-            send(environment.allocator, Promoted(run, index, fate))
+            self._tell_promoted(fate)
             return fate
         self._view = actor.view
-        if batch.group is None:
-            send(batch.emission.parent, CallOut(batch.id_of(index)))
-        send(environment.allocator, Promoted(run, index, ref))
+        self._tell_promoted(ref)
         environment.system.launch(actor)
         if batch.action.is_async and run.ledger is None and run.is_last():
             send(environment.allocator, RunOver(run))
         return ref
+
+    def _tell_promoted(self, ref: Any) -> None:
+        """Let its caller know, which must not end before it, and the allocator."""
+        run, index = self.run, self.index
+        if run.batch.group is None:
+            send(run.batch.emission.parent, CallOut(run.batch.id_of(index), run))
+        send(run.environment.allocator, Promoted(run, index, ref))
 
 
 class _Parent:

@@ -176,6 +176,16 @@ MUTANTS = (
         ),
     ),
     mutant(
+        "timeouts-end-no-cycle",
+        "12",
+        "a cycle of waits that the timeout of an attempt will end is an error",
+        (
+            "            or emission.own_timeout is not None\n"
+            "            or (timeout is not None and timeout != math.inf),\n",
+            "            or emission.own_timeout is not None,\n",
+        ),
+    ),
+    mutant(
         "waits-behind-its-decision",
         "12",
         "a wait that arrives behind the decision of its execution enters the graph of waits",

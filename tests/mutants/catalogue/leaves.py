@@ -75,9 +75,28 @@ MUTANTS = (
         "11",
         "of two who make a leaf an actor, the slower goes on before the allocator knows of it",
         (
+            "            self._tell_promoted(fate)\n            return fate\n",
+            "            return fate\n",
+        ),
+    ),
+    mutant(
+        "promotion-told-to-one",
+        "10",
+        "of two who make a called leaf an actor, the slower goes on before the caller's knows of it",
+        (
+            "            self._tell_promoted(fate)\n            return fate\n",
             "            send(environment.allocator, Promoted(run, index, fate))\n"
             "            return fate\n",
-            "            return fate\n",
+        ),
+    ),
+    mutant(
+        "called-out-twice",
+        "10",
+        "stale message: a caller waits for ever for an ended child of which it is told once more",
+        (
+            "            if message.run.called_out:\n"
+            "                return  # two have made it an actor, and by now it may have ended\n",
+            "",
         ),
     ),
     mutant(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from contextlib import suppress
 from typing import Any
 
 from hypothesis import example, given
@@ -205,6 +206,41 @@ def test_12_a_cycle_of_waits_is_an_error_and_never_a_hang(
             members.add(at)
             at = graph[at]
         assert members & set(told)
+
+
+@given(st.booleans(), st.booleans(), orders())
+def test_12_a_cycle_that_a_timeout_of_an_attempt_will_end_is_no_error(
+    of_action: bool, waits_below: bool, schedule: Any
+) -> None:
+    actions, handles, told = ActionRegistry(), list[Any](), list[float]()
+
+    @actions.register("t:waits", timeout=5.0 if of_action else None)
+    def waits(number: int) -> None:
+        started.wait()
+        if waits_below and number == 0:
+            orchestrator = Orchestrator.from_context()
+            assert orchestrator is not None
+            orchestrator.emit_one(Execution.ad_hoc("t:waits_too"))  # its code returns
+        else:
+            handles[1 - number].result()
+
+    @actions.register("t:waits_too")
+    def waits_too() -> None:
+        handles[1].result()
+
+    with SimulatedRuntime(actions, schedule, clock="jump") as runtime:
+        started = threading.Event()
+        for number in range(2):
+            timeout = None if of_action or number else 5.0
+            child = Execution.ad_hoc("t:waits", {"number": number}, timeout=timeout)
+            handles.append(runtime.spawn(child))
+        started.set()
+        for handle in handles:
+            with suppress(Exception):
+                handle.result()
+            assert not isinstance(handle.snapshot().error, DeadlockError)
+            told.append(time.monotonic())
+    assert told == [5.0, 5.0]
 
 
 @given(delays(2), orders())
