@@ -130,7 +130,8 @@ class AllocatorActor(Submitter):
             case _:
                 assert_never(message)
         if self._is_calm():  # as mostly, for a call: nothing to start, nobody to let return
-            self._environment.loans.front = None if self._leaves_at_all is not False else NOBODY
+            at_all = self._leaves_at_all is not False and not self._draining
+            self._environment.loans.front = None if at_all else NOBODY
         else:
             self._admit()
             self._note_front()

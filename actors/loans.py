@@ -24,11 +24,12 @@ __all__ = ["Ledger", "Loans"]
 class Loans:
     """What callers and the allocator of one runtime know of each other."""
 
-    __slots__ = ("front", "is_running", "runs")
+    __slots__ = ("front", "is_running", "only", "runs")
 
     def __init__(self) -> None:
         # The allocator's to write: what is queued, at the end of its last turn.
         self.front: Front | None = NOBODY
+        self.only: Run | None = None  # where that waits in a run for its worker: the run
         self.is_running: Callable[[str], bool] = _nothing_runs
         # Children in their callers' places, by id; each put in and taken out by one atomic step.
         self.runs: dict[str, Run] = {}

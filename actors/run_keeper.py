@@ -225,15 +225,23 @@ class RunKeeper(AllocatorRecord):
         return self._admission.is_calm and not (self._shared and self._with_rest())
 
     def _note_front(self) -> None:
-        """Say to callers what is queued that they might have to stand behind."""
+        """Say what is queued that callers might have to stand behind, or workers to make room for.
+
+        While the runtime closes everything has to be told.
+        """
         front: Front | None = NOBODY
-        if self._leaves_at_all is not False:
+        only: Run | None = None
+        if self._leaves_at_all is not False and not self._draining:
             front = self._admission.front()
-            for run in self._with_rest() if self._shared else ():
+            rest = self._with_rest() if self._shared else ()
+            if front is None and len(rest) == 1:
+                only = rest[0]
+            for run in rest:
                 batch = run.batch
                 emission = batch.emission
                 front = frontmost(front, (batch.priority, emission.depth, emission.process.id))
-        self._environment.loans.front = front
+        loans = self._environment.loans
+        loans.front, loans.only = front, only
 
     def _with_rest(self) -> Sequence[Run]:
         """The runs of which some children wait for a worker."""
