@@ -178,9 +178,22 @@ class RunKeeper(AllocatorRecord):
         wait = run.batch.call
         caller = self._live.get(live.parent_id or "")
         if wait is not None and caller is not None and not wait.is_over:
-            self._begin_call_wait(caller, wait)  # it gives up the worker, which the child takes
+            if not wait.begun:
+                self._environment.loans.take_kept(wait)
+                self._begin_call_wait(caller, wait)  # it gives up the worker, which the child takes
             self._note_blocked(wait, live.execution_id)
         self._admission.take(live)
+
+    def _take_kept(self) -> bool:
+        """Take the workers that are kept by code that waits: from now on, that does as all do."""
+        loans = self._environment.loans
+        taken = False
+        for wait in tuple(loans.kept):
+            caller = self._live.get(wait.attempt.execution_id)
+            if caller is not None and loans.take_kept(wait):
+                self._begin_call_wait(caller, wait)
+                taken = True
+        return taken
 
     def _on_lending(self, message: Lending) -> None:
         live = self._live.get(message.execution_id)
