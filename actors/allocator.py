@@ -89,7 +89,8 @@ class AllocatorActor(Submitter):
             case WaitEnded():
                 self._on_wait_ended(message)
                 self._note_front()
-                return  # it takes slots and frees none
+                if not self._environment.loans.kept:
+                    return  # it takes slots and frees none
             case SubmitOne():
                 self._on_submit_one(message)
             case SubmitGroup():
@@ -130,10 +131,15 @@ class AllocatorActor(Submitter):
             case _:
                 assert_never(message)
         if self._is_calm():  # as mostly, for a call: nothing to start, nobody to let return
-            self._environment.loans.front = None if self._leaves_at_all is not False else NOBODY
+            loans = self._environment.loans
+            at_all = self._leaves_at_all is not False and not self._draining
+            loans.front, loans.only = None if at_all else NOBODY, None
         else:
             self._admit()
             self._note_front()
+            if self._environment.loans.kept and self._take_kept():  # looked at behind the front
+                self._admit()
+                self._note_front()
 
     # Starting
 

@@ -157,6 +157,11 @@ class Attempt:
         return not (self.is_scope or self._waits or self.action.max_concurrency is not None)
 
     @property
+    def may_keep(self) -> bool:
+        """Whether it may have its worker still while it waits for a child that needs none."""
+        return not (self.is_async or self.is_leaf)  # of a leaf, the allocator knows its run alone
+
+    @property
     def holds_slots(self) -> bool:
         """Whether its own code has to get slots back when a wait of it ends."""
         return not self.is_scope and (not self.is_async or self.action.max_concurrency is not None)

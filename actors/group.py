@@ -36,7 +36,7 @@ from actors.messages import (
     SubmitGroup,
     SubmitMore,
 )
-from actors.protocol_actor import ProtocolActor, tell
+from actors.protocol_actor import ProtocolActor, put_aside, tell
 from actors.system import Future
 from orchestrator.errors import GroupCancelledError, GroupTimeoutError
 from orchestrator.registry import Action
@@ -321,7 +321,7 @@ class CorrelationGroupActor(ProtocolActor):
         if self._told != (ended, settled):
             if ended and not (self._told or (False, False))[0]:
                 self._log.close()
-                tell(self._environment.allocator, GroupEnded(self.group_id))
+                put_aside(self._environment.allocator, GroupEnded(self.group_id))
             self._told = (ended, settled)
             tell(self.emission.parent, GroupChanged(self.group_id, result, ended, settled))
         if settled and self._forgotten:

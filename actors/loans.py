@@ -16,6 +16,7 @@ from actors.ready import NOBODY, Front, goes_ahead
 if TYPE_CHECKING:
     from actors.emission import Emission
     from actors.run import Run
+    from actors.wait import CallWait
     from orchestrator.values import Execution
 
 __all__ = ["Ledger", "Loans"]
@@ -24,14 +25,17 @@ __all__ = ["Ledger", "Loans"]
 class Loans:
     """What callers and the allocator of one runtime know of each other."""
 
-    __slots__ = ("front", "is_running", "runs")
+    __slots__ = ("front", "is_running", "kept", "only", "runs")
 
     def __init__(self) -> None:
         # The allocator's to write: what is queued, at the end of its last turn.
         self.front: Front | None = NOBODY
+        self.only: Run | None = None  # where that waits in a run for its worker: the run
         self.is_running: Callable[[str], bool] = _nothing_runs
         # Children in their callers' places, by id; each put in and taken out by one atomic step.
         self.runs: dict[str, Run] = {}
+        # Blocking code that waits for an async child, and has its worker still; likewise.
+        self.kept: dict[CallWait, None] = {}
 
     def lets_ahead(self, emission: Emission, caller: Execution, child: Execution) -> bool:
         """Whether a child that is called would start before all that is queued."""
@@ -41,6 +45,17 @@ class Loans:
         own = caller.priority if child.priority is None else child.priority
         priority = emission.priority if own is None else own
         return goes_ahead(front, priority, emission.depth + 1, emission.process.id)
+
+    def keep(self, wait: CallWait) -> bool:
+        """Whether a waiter may keep a worker that it does not use, until somebody needs it."""
+        self.kept[wait] = None
+        # The allocator looks here after it has written what is queued: one of the two sees the
+        # other, and where the allocator has taken the worker already, that is as good.
+        return self.front is None or not self.take_kept(wait)
+
+    def take_kept(self, wait: CallWait) -> bool:
+        """Take a worker that is kept, for the waiter or for others; only one ever gets ``True``."""
+        return self.kept.pop(wait, wait) is None
 
     def close(self) -> None:
         """There is no allocator any more."""

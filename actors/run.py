@@ -22,7 +22,7 @@ from actors.emission import Emission, snapshot
 from actors.execution import ExecutionActor
 from actors.loans import Ledger
 from actors.messages import CallOut, Lending, Promoted, RunOver
-from actors.protocol_actor import send
+from actors.protocol_actor import put_aside, send
 from actors.system.mailbox import Mailbox
 from orchestrator.context import ExecutionContext
 from orchestrator.registry import Action
@@ -131,6 +131,25 @@ class Run:
         Asked once for each child of the loop, so that one of them sees it, on whatever thread.
         """
         return next(self._ends) == len(self.indexes)
+
+    def tell_over(self) -> None:
+        """Tell the allocator that all of it is over; without a turn where that changes nothing.
+
+        As mostly: all have completed as leaves, so that their group and its parent have still to
+        end, and the allocator will hear of that; nothing waits for the worker; and no member of
+        the group is blocked. The message is put first, and the allocator looks for one when it has
+        written what is looked at here: one of the two sees the other.
+        """
+        environment, group = self.environment, self.batch.group
+        allocator, loans = environment.allocator, environment.loans
+        put_aside(allocator, RunOver(self))
+        if (
+            group is None
+            or self.completed < len(self.indexes)
+            or (loans.front is not None and loans.only is not self)
+            or group.node.blocked
+        ):
+            allocator.actor_inbox.look()
 
 
 class LeafAttempt(Attempt):

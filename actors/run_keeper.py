@@ -178,9 +178,22 @@ class RunKeeper(AllocatorRecord):
         wait = run.batch.call
         caller = self._live.get(live.parent_id or "")
         if wait is not None and caller is not None and not wait.is_over:
-            self._begin_call_wait(caller, wait)  # it gives up the worker, which the child takes
+            if not wait.begun:
+                self._environment.loans.take_kept(wait)
+                self._begin_call_wait(caller, wait)  # it gives up the worker, which the child takes
             self._note_blocked(wait, live.execution_id)
         self._admission.take(live)
+
+    def _take_kept(self) -> bool:
+        """Take the workers that are kept by code that waits: from now on, that does as all do."""
+        loans = self._environment.loans
+        taken = False
+        for wait in tuple(loans.kept):
+            caller = self._live.get(wait.attempt.execution_id)
+            if caller is not None and loans.take_kept(wait):
+                self._begin_call_wait(caller, wait)
+                taken = True
+        return taken
 
     def _on_lending(self, message: Lending) -> None:
         live = self._live.get(message.execution_id)
@@ -225,15 +238,23 @@ class RunKeeper(AllocatorRecord):
         return self._admission.is_calm and not (self._shared and self._with_rest())
 
     def _note_front(self) -> None:
-        """Say to callers what is queued that they might have to stand behind."""
+        """Say what is queued that callers might have to stand behind, or workers to make room for.
+
+        While the runtime closes everything has to be told.
+        """
         front: Front | None = NOBODY
-        if self._leaves_at_all is not False:
+        only: Run | None = None
+        if self._leaves_at_all is not False and not self._draining:
             front = self._admission.front()
-            for run in self._with_rest() if self._shared else ():
+            rest = self._with_rest() if self._shared else ()
+            if front is None and len(rest) == 1:
+                only = rest[0]
+            for run in rest:
                 batch = run.batch
                 emission = batch.emission
                 front = frontmost(front, (batch.priority, emission.depth, emission.process.id))
-        self._environment.loans.front = front
+        loans = self._environment.loans
+        loans.front, loans.only = front, only
 
     def _with_rest(self) -> Sequence[Run]:
         """The runs of which some children wait for a worker."""

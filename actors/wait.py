@@ -98,7 +98,7 @@ class CallWait(Wait):
     that ends the run: the caller sends none (see benchmarks/fan_out.py).
     """
 
-    __slots__ = ("can_expire", "ended", "error", "ledger")
+    __slots__ = ("can_expire", "ended", "error", "keeps", "ledger")
 
     def __init__(self, attempt: Attempt, waker: Waker, *, can_expire: bool) -> None:
         self.attempt = attempt  # and not by super's: there is one for every call
@@ -110,6 +110,7 @@ class CallWait(Wait):
         self.can_expire = can_expire  # it has a timeout
         self.ended: Execution | tuple[Any] | None = None
         self.error: BaseException | None = None  # it was refused
+        self.keeps = False  # its worker, though the child needs none
         self.ledger: Ledger | None = None  # where the child runs in the caller's place
 
     @property

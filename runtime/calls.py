@@ -60,11 +60,14 @@ class Calls:
                     break
                 parker.park(left)
         finally:
+            others = wait.keeps and not self._environment.loans.take_kept(wait)  # have its worker
             if run is None or not self._take_back(run):
                 self._waits.come_back(wait, parker, deadline)
             elif run.fates.get(0) is LEAF:
                 while not wait.answered:  # its worker has yet to say what it ended with
                     parker.park()
+            if others and not wait.granted:
+                self._waits.come_back(wait, parker, deadline)
             attempt.unwatch(wait)
         return _answer_of(wait, child, timeout)
 
@@ -72,9 +75,10 @@ class Calls:
         """The run of a child in its caller's place; ``None`` where the allocator has a say."""
         environment, attempt = self._environment, wait.attempt
         loans = environment.loans
-        if action.is_async is not attempt.is_async or not attempt.may_lend:
+        alike = action.is_async is attempt.is_async
+        if not attempt.may_lend or not (alike or attempt.may_keep):
             return None
-        if not loans.lets_ahead(*attempt.origin, child):
+        if not (loans.lets_ahead(*attempt.origin, child) if alike else loans.front is None):
             return None
         if not action.is_plain or child.timeout is not None:
             return None
@@ -82,6 +86,11 @@ class Calls:
             raise DuplicateExecutionError(child.id, "has the id of one that is running")
         if not child.claim():
             raise DuplicateExecutionError(child.id)
+        if not alike:
+            if not loans.keep(wait):
+                child.unclaim()
+                return None
+            wait.keeps = True
         ledger = attempt.ledger
         if ledger is None:
             ledger = attempt.open_ledger()

@@ -17,7 +17,7 @@ from typing import Any
 
 from actors.attempt import Interruption
 from actors.loans import Loans
-from actors.messages import AttemptEnded, RunOver
+from actors.messages import AttemptEnded
 from actors.protocol_actor import send, tell
 from actors.run import LEAF, OVER, LeafAttempt, Run
 from actors.system import Clock, Dispatcher
@@ -91,7 +91,7 @@ class Leaves:
             if owner_of(index, attempt) is attempt and not copy().run(invoke, attempt, run, index):
                 break
         with self._dispatcher.keeping():
-            tell(run.environment.allocator, RunOver(run))
+            run.tell_over()
             run.batch.reports.tell()
 
     def _invoke_leaf(self, attempt: LeafAttempt, run: Run, index: int) -> bool:
@@ -211,7 +211,7 @@ class Leaves:
 
     def _leaf_of_loop_over(self, run: Run) -> None:
         if run.ledger is None and run.is_last():
-            send(run.environment.allocator, RunOver(run))
+            run.tell_over()
             run.batch.reports.tell()
 
     def never_run(self, run: Run, error: BaseException) -> None:

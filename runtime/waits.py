@@ -105,7 +105,7 @@ class Waits:
         now = self._environment.clock.now
         if not wait.main or not attempt.holds_slots:
             if not wait.granted:
-                put_aside(allocator, WaitEnded(wait))  # it is only counted
+                _note_end(allocator, wait)
             return
         if not wait.granted:
             send(allocator, WaitEnded(wait))
@@ -199,7 +199,7 @@ class Waits:
         if wait.granted:
             return
         if not wait.main or not wait.attempt.holds_slots:
-            put_aside(allocator, WaitEnded(wait))
+            _note_end(allocator, wait)
             return
         back = LoopWaiter(loop)
         wait.waker = back
@@ -210,6 +210,15 @@ class Waits:
         finally:
             if not wait.granted:  # cancelled, perhaps once more: its code only unwinds
                 send(allocator, WaitHurried(wait, unwinding=True))
+
+
+def _note_end(allocator: Any, wait: Wait) -> None:
+    """Tell of the end of a wait that gets nothing back: it is only counted, before the next turn.
+
+    Of an attempt that was interrupted at once, as there may be none: the execution may be over.
+    """
+    tell = put_aside if wait.attempt.interruption is None else send
+    tell(allocator, WaitEnded(wait))
 
 
 async def _wait_outside(future: Any, timeout: float | None, subject: Subject) -> Any:

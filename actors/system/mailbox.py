@@ -198,6 +198,14 @@ class Mailbox:
             if self._closed:
                 self._refuse()
 
+    def look(self) -> None:
+        """See that what was put aside is handled, after all."""
+        relay = None if self._home is None else self._home.relay
+        if relay is None or not may_be_interrupted():
+            self._look()
+        else:
+            relay(self._look)
+
     def _look(self) -> None:
         """See that what was added is handled, or answered."""
         if self._idle:

@@ -205,6 +205,13 @@ class SimMailbox(Mailbox):
             world.pause()
         self._look()
 
+    def put_aside(self, item: Any, /) -> None:
+        """As `Mailbox.put_aside`; the sender has still to see whether somebody waits for it."""
+        super().put_aside(item)
+        world = worlds.get(real_ident())
+        if world is not None:
+            world.pause()
+
 
 class SimSystem(ActorSystem):
     """An actor system that shows each message to *listener* before the actor gets it.

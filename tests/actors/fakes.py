@@ -27,11 +27,16 @@ class Inbox:
 
     def __init__(self) -> None:
         self.messages: deque[Any] = deque()
+        self.looks = 0
 
     def put(self, message: Any) -> None:
         self.messages.append(getattr(message, "message", message))  # an envelope, if asked
 
     tell = put_whole = put_aside = put
+
+    def look(self) -> None:
+        """What was put aside is to be handled."""
+        self.looks += 1
 
 
 @define(eq=False)

@@ -436,8 +436,8 @@ def test_children_that_are_queued_are_cancelled_at_once_and_told_to_their_group(
     assert beside.stats().running == 0
 
 
-def work_off(beside: Beside, run: Any) -> list[str]:
-    """Do as a worker that nobody disturbs; the children that it started, in order."""
+def run_all(run: Any) -> list[str]:
+    """Start all children of a run, as its worker does; who they are, in order."""
     started = []
     while run.pending:
         index = run.pending.popleft()
@@ -445,6 +445,12 @@ def work_off(beside: Beside, run: Any) -> list[str]:
         run.started += 1
         started.append(run.batch.id_of(index))
         run.completed += 1
+    return started
+
+
+def work_off(beside: Beside, run: Any) -> list[str]:
+    """The same, to the end of the run."""
+    started = run_all(run)
     beside.hand(RunOver(run))
     return started
 
@@ -468,6 +474,20 @@ def test_once_an_action_is_known_to_be_short_each_idle_worker_is_handed_as_many_
     assert sum(handed_out) == size  # none is left in the queue, for a turn of its own
     assert len(handed_out) == min(workers, size)  # nor is a worker left idle
     assert max(handed_out) <= -(-size // workers)
+
+
+def test_while_the_runtime_closes_the_end_of_every_run_is_looked_at_once() -> None:
+    beside = Beside(1)
+    beside.world.environment.allocator = beside.actor.actor_ref
+    group_of(beside, [Execution("plain") for _ in range(3)], Target("parent"))
+    first, *_ = beside.world.place.runs
+    work_off(beside, first)
+    last = beside.world.place.runs[1]
+    assert beside.world.environment.loans.only is last  # for which alone something waits
+    run_all(last)
+    beside.hand(Drain(Future(), cancel=False, reason=""))
+    last.tell_over()
+    assert beside.actor.actor_inbox.looks == 1
 
 
 @given(between=st.lists(st.booleans(), min_size=1, max_size=8), longest=st.integers(1, 4))

@@ -13,9 +13,11 @@ from actors.admission import Slots
 from actors.attempt import Interruption
 from actors.batch import Batch, Reports
 from actors.fan_in import FanIn
-from actors.messages import Promoted, Reported
+from actors.live import OpenGroup
+from actors.messages import Promoted, Reported, RunOver
 from actors.run import LEAF, OVER, LeafAttempt, Run
-from orchestrator.values import Execution, ExecutionState, GroupPolicy
+from actors.waits import GroupNode
+from orchestrator.values import AwaitMode, Execution, ExecutionState, GroupPolicy
 from tests.actors.fakes import Target, World, action, emission
 from tests.actors.fan_in_model import describe
 
@@ -151,6 +153,34 @@ def test_an_end_is_told_at_once_only_where_that_may_matter() -> None:
     reports.ends.clear()
     reports.tell()
     assert len(group.told) == 2
+
+
+@pytest.mark.parametrize(
+    ("matters", "looks"),
+    [("", 0), ("behind it", 0), ("queued", 1), ("taken", 1), ("blocked", 1), ("called", 1)],
+)
+def test_the_end_of_a_run_takes_a_turn_only_where_that_may_matter(matters: str, looks: int) -> None:
+    world = World()
+    run = run_of(world, 2)
+    node = GroupNode("g", "p", AwaitMode.ALL, 2)
+    group = OpenGroup(Target("group"), node, Reports(each=False))
+    run.batch.group = None if matters == "called" else group
+    run.completed = 1 if matters == "taken" else 2
+    if matters == "blocked":
+        node.blocked.add("c7")
+
+    class WatchedLoans:
+        only = run if matters == "behind it" else None
+
+        @property
+        def front(self) -> Any:
+            assert world.allocator.told_of(RunOver), "looked before it was put"
+            return (0, 1, "p") if matters in {"queued", "behind it"} else None
+
+    world.environment.loans = WatchedLoans()  # type: ignore[assignment]
+    run.tell_over()
+    assert [message.run for message in world.allocator.told_of(RunOver)] == [run]
+    assert world.allocator.actor_inbox.looks == looks
 
 
 @pytest.mark.parametrize(

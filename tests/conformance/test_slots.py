@@ -90,6 +90,53 @@ def test_a_worker_is_not_held_inside_our_waits(actions: ActionRegistry, make_run
     assert [handle.result(LIMIT) for handle in handles] == list(hows)
 
 
+@pytest.mark.parametrize("how", ["starts", "returns"])
+def test_who_needs_the_worker_of_a_caller_of_async_code_has_it(
+    actions: ActionRegistry, make_runtime: Run, how: str
+) -> None:
+    """Nobody does when the call begins, so that the caller may have it still."""
+    gate, inside, waits, goes_on = Gate(), Gate(), Gate(), Gate()
+
+    @actions.register("t:inside_async")
+    async def inside_async(value: int) -> int:
+        inside.open()
+        await gate
+        return value + 1
+
+    @actions.register("t:calls_async")
+    def calls_async(value: int) -> int:
+        found = [here().call(child("t:inside_async", value + step)) for step in range(3)]
+        return sum(found)
+
+    @actions.register("t:goes_on")
+    def goes_on_behind() -> None:
+        with here().blocking():
+            waits.open()
+            goes_on.wait()
+        gate.open()  # with a worker
+
+    runtime = make_runtime(workers=1)
+    other = runtime.spawn("t:goes_on") if how == "returns" else None
+    if other is not None:
+        waits.wait()
+    caller = runtime.spawn("t:calls_async", 1)
+    inside.wait()
+    stats = runtime.stats()
+    assert (stats.running, stats.waiting) == ((1, 1) if other is None else (1, 2))
+    if other is None:
+        assert runtime.run("t:echo", "beside it") == "beside it"
+        stats = runtime.stats()
+        assert (stats.running, stats.waiting, stats.pending) == (1, 1, 0)
+        gate.open()
+    else:
+        goes_on.open()
+        other.result(LIMIT)
+    assert caller.result(LIMIT) == 9
+    stats = runtime.stats()
+    assert (stats.running, stats.waiting) == (0, 0)
+    assert stats.emitted == stats.completed
+
+
 def test_sleeping_holds_no_worker(make_runtime: Run) -> None:
     runtime = make_runtime(workers=1)
     gates = [Gate() for _ in range(20)]

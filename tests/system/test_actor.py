@@ -476,6 +476,15 @@ def test_a_message_put_aside_is_handled_in_its_order_with_the_next_one(
     assert ref.ask(list, timeout=PATIENCE) == ["first", "second", "third"]
 
 
+def test_a_message_put_aside_is_handled_when_somebody_looks(system: ActorSystem) -> None:
+    ref = system.spawn(Collector)
+    reply: Future[Any] = Future()
+    ref.actor_inbox.put_aside(Envelope("told", reply))
+    ref.actor_inbox.look()
+    assert reply.get(timeout=PATIENCE) is None
+    assert ref.actor_inbox.empty()
+
+
 def test_a_message_put_aside_just_before_a_run_gives_up_is_not_left_lying(
     system: ActorSystem,
 ) -> None:
