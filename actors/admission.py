@@ -175,6 +175,15 @@ class Admission:
 
     def returners(self) -> Iterator[Returning]:
         """The waiters that may go on now, their slots taken."""
+        line = self._returning
+        while line and self._all_wait_for_workers:  # as mostly; thousands may have slept
+            if self.busy - self.cancelling >= self.workers:
+                return
+            if not self._can_return(line[0]):
+                break
+            returning = line.popleft()
+            self.take(returning.slots)
+            yield returning
         for returning in tuple(self._returning):
             if self._can_return(returning):
                 self._returning.remove(returning)

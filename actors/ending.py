@@ -110,8 +110,8 @@ class EndingActor(ParentActor):
 
     def _settle(self) -> None:
         self._attempt = self._below = self._pending = None  # they hold this actor
-        tell(self._environment.allocator, Settled(self._given.id, self._state))
         self.finish()  # before anybody hears of it: its groups are unknown from now on
+        tell(self._environment.allocator, Settled(self._given.id, self._state))
         if self._over is not None:
             self._over.set(None)
 

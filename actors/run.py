@@ -135,19 +135,21 @@ class Run:
     def tell_over(self) -> None:
         """Tell the allocator that all of it is over; without a turn where that changes nothing.
 
-        As mostly: all have completed as leaves, so that their group and its parent have still to
-        end, and the allocator will hear of that; nothing waits for the worker; and no member of
-        the group is blocked. The message is put first, and the allocator looks for one when it has
-        written what is looked at here: one of the two sees the other.
+        As mostly: it was no call; all have completed as leaves; nothing waits for the worker; no
+        member of the group is blocked; and its parent has not ended, so that there will be another
+        message. It is put first, and the allocator looks for one when it has written what is
+        looked at here: one of the two sees the other.
         """
         environment, group = self.environment, self.batch.group
         allocator, loans = environment.allocator, environment.loans
+        if group is None or self.completed < len(self.indexes):
+            send(allocator, RunOver(self))
+            return
         put_aside(allocator, RunOver(self))
         if (
-            group is None
-            or self.completed < len(self.indexes)
-            or (loans.front is not None and loans.only is not self)
+            (loans.front is not None and loans.only is not self)
             or group.node.blocked
+            or not self.batch.emission.parent.is_alive()
         ):
             allocator.actor_inbox.look()
 

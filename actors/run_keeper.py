@@ -52,7 +52,7 @@ class RunKeeper(AllocatorRecord):
         self._runs[run] = None
         if batch.group is not None:
             batch.group.runs[run] = None
-            if blocking:
+            if blocking and len(indexes) > 1:  # one alone is about to start, and behind nobody
                 self._shared[run] = None
         if batch.inputs is None:
             for index in indexes:

@@ -266,6 +266,8 @@ def _kinds(
         priority = children.template.priority
         own = default if priority is None else priority
         return ((actions[0], own, range(len(children))),) if children else ()
+    if len(children) == 1 and children[0].priority is None:  # as an `emit_one`; no generator
+        return ((actions[0], default, _FIRST),)
     if len(actions) == 1 and all(child.priority is None for child in children):
         return ((actions[0], default, range(len(children))),) if children else ()
     kinds: dict[tuple[str, int], tuple[Action, int, list[int]]] = {}

@@ -76,7 +76,7 @@ class Calls:
         environment, attempt = self._environment, wait.attempt
         loans = environment.loans
         alike = action.is_async is attempt.is_async
-        if not attempt.may_lend or not (alike or attempt.may_keep):
+        if not (alike or attempt.may_keep) or not attempt.may_lend:
             return None
         if not (loans.lets_ahead(*attempt.origin, child) if alike else loans.front is None):
             return None

@@ -126,8 +126,8 @@ class RuntimePort:
 
     def check(self) -> None:
         """Raise `RuntimeClosedError` on a closed runtime, or in a forked child."""
-        self._check_fork()
-        if self._closed:
+        if self._closed or self._forked:
+            self._check_fork()
             raise closed_error()
 
     def _check_fork(self) -> None:

@@ -138,7 +138,10 @@ class Subscription:
         # last, because zip asks for it only when it has the event, so none is wasted.
         self._events.extend(zip((event,), self._numbers))  # noqa: B905 - one of them is endless
         if self._asleep:
-            self._wake()
+            try:
+                self._asleep = False  # one wake-up is enough, however long its thread takes to come
+            finally:
+                self._wake()
 
     def close(self, timeout: float | None = None) -> None:
         """End it: what was published before is still delivered, then the thread ends.

@@ -215,10 +215,11 @@ class Waits:
 def _note_end(allocator: Any, wait: Wait) -> None:
     """Tell of the end of a wait that gets nothing back: it is only counted, before the next turn.
 
-    Of an attempt that was interrupted at once, as there may be none: the execution may be over.
+    Of an attempt that was interrupted now, as there may be none: the execution may be over.
     """
-    tell = put_aside if wait.attempt.interruption is None else send
-    tell(allocator, WaitEnded(wait))
+    put_aside(allocator, WaitEnded(wait))
+    if wait.attempt.interruption is not None:
+        allocator.actor_inbox.look()
 
 
 async def _wait_outside(future: Any, timeout: float | None, subject: Subject) -> Any:

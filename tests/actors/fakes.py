@@ -27,16 +27,20 @@ class Inbox:
 
     def __init__(self) -> None:
         self.messages: deque[Any] = deque()
-        self.looks = 0
+        self.aside = 0  # of these, those that nobody is to be sent for
 
     def put(self, message: Any) -> None:
-        self.messages.append(getattr(message, "message", message))  # an envelope, if asked
+        self.put_aside(message)
+        self.look()
 
-    tell = put_whole = put_aside = put
+    tell = put_whole = put
+
+    def put_aside(self, message: Any) -> None:
+        self.messages.append(getattr(message, "message", message))  # an envelope, if asked
+        self.aside += 1
 
     def look(self) -> None:
-        """What was put aside is to be handled."""
-        self.looks += 1
+        self.aside = 0
 
 
 @define(eq=False)
@@ -45,6 +49,10 @@ class Target:
 
     name: str
     actor_inbox: Inbox = field(factory=Inbox)
+    alive: bool = True
+
+    def is_alive(self) -> bool:
+        return self.alive
 
     @property
     def told(self) -> list[Any]:

@@ -487,7 +487,7 @@ def test_while_the_runtime_closes_the_end_of_every_run_is_looked_at_once() -> No
     run_all(last)
     beside.hand(Drain(Future(), cancel=False, reason=""))
     last.tell_over()
-    assert beside.actor.actor_inbox.looks == 1
+    assert beside.actor.actor_inbox.aside == 0
 
 
 @given(between=st.lists(st.booleans(), min_size=1, max_size=8), longest=st.integers(1, 4))

@@ -26,7 +26,9 @@ def batch_of(world: World, size: int, reports: Reports | None = None, **options:
     children = [Execution("t:t", number, id=f"c{number}") for number in range(size)]
     group: Any = object()
     return Batch(
-        emission(world, group_id="g", group=Target("group"), parent_id="p"),
+        emission(
+            world, group_id="g", group=Target("group"), parent_id="p", parent=Target("parent")
+        ),
         children,
         action(**options),
         0,
@@ -156,16 +158,25 @@ def test_an_end_is_told_at_once_only_where_that_may_matter() -> None:
 
 
 @pytest.mark.parametrize(
-    ("matters", "looks"),
-    [("", 0), ("behind it", 0), ("queued", 1), ("taken", 1), ("blocked", 1), ("called", 1)],
+    ("matters", "aside"),
+    [
+        ("", 1),
+        ("behind it", 1),
+        ("queued", 0),
+        ("taken", 0),
+        ("blocked", 0),
+        ("called", 0),
+        ("parent has ended", 0),
+    ],
 )
-def test_the_end_of_a_run_takes_a_turn_only_where_that_may_matter(matters: str, looks: int) -> None:
+def test_the_end_of_a_run_takes_a_turn_only_where_that_may_matter(matters: str, aside: int) -> None:
     world = World()
     run = run_of(world, 2)
     node = GroupNode("g", "p", AwaitMode.ALL, 2)
     group = OpenGroup(Target("group"), node, Reports(each=False))
     run.batch.group = None if matters == "called" else group
     run.completed = 1 if matters == "taken" else 2
+    run.batch.emission.parent.alive = matters != "parent has ended"
     if matters == "blocked":
         node.blocked.add("c7")
 
@@ -180,7 +191,7 @@ def test_the_end_of_a_run_takes_a_turn_only_where_that_may_matter(matters: str, 
     world.environment.loans = WatchedLoans()  # type: ignore[assignment]
     run.tell_over()
     assert [message.run for message in world.allocator.told_of(RunOver)] == [run]
-    assert world.allocator.actor_inbox.looks == looks
+    assert world.allocator.actor_inbox.aside == aside
 
 
 @pytest.mark.parametrize(
