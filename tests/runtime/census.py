@@ -58,6 +58,8 @@ def descriptors() -> int:
 
 def census(runtime: Any = None) -> Counter[str]:
     """Everything that can be left over, by what it is."""
+    if runtime is not None:
+        runtime.stats()  # the allocator handles what was put aside for it until its next turn
     found = objects()
     found["file descriptors"] = descriptors()
     found["threads"] = threading.active_count()
