@@ -137,7 +137,7 @@ def small_beside_large_in_pool(children: int) -> float:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--children", type=int, default=5_000, help="of each process")
+    parser.add_argument("--children", type=int, default=50_000, help="of each process")
 
 
 def measure(options: argparse.Namespace) -> list[Row]:
