@@ -176,4 +176,31 @@ MUTANTS = (
             "            if known:\n                self._end_run(run)\n",
         ),
     ),
+    mutant(
+        "nobody-sent-for",
+        "15",
+        "lost wake-up: the end of a run is put aside although others wait for its worker",
+        (
+            "            (loans.front is not None and loans.only is not self)\n            or group",
+            "            group",
+        ),
+    ),
+    mutant(
+        "kept-for-good",
+        "15",
+        "a worker that is kept by code that waits for an async child is never taken for others",
+        (
+            "            if self._environment.loans.kept and self._take_kept():",
+            "            if False and self._take_kept():",
+        ),
+    ),
+    mutant(
+        "kept-by-two",
+        "15",
+        "a worker that others have taken is taken for its keeper's own as well",
+        (
+            "        return self.kept.pop(wait, wait) is None",
+            "        self.kept.pop(wait, wait)\n        return True",
+        ),
+    ),
 )
