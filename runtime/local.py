@@ -356,6 +356,8 @@ class LocalRuntime(CheckedRuntime):
         traceback: TracebackType | None,
     ) -> None:
         leave_interrupted(current_attempt(self._environment), raised)
+        if self._forked and raised is not None:
+            return  # it is the parent's to close: here, what ends the child goes on
         try:
             self.close(cancel=raised is not None)
         except BaseException as interrupted:
