@@ -135,8 +135,9 @@ class Attempt:
         if self.kill is not None:
             self.kill()
         task = self.task
-        if task is not None:
-            self.environment.call_on_loop(task.get_loop(), task.cancel)
+        if task is not None and not self.environment.call_on_loop(task.get_loop(), task.cancel):
+            self.task = None
+            self.environment.place.abandon(self)
 
     def _wake_all(self) -> None:
         for wait in tuple(self._waits):

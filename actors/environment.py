@@ -40,6 +40,10 @@ class Place(Protocol):
         """Call *function* when the async attempts started so far have had their first step."""
         ...
 
+    def abandon(self, attempt: Attempt) -> None:
+        """Its event loop has closed: its code will never go on, and counts as ended."""
+        ...
+
 
 class Publisher(Protocol):
     """Where changes of state are told."""
@@ -64,7 +68,7 @@ class Environment:
     place: Place
     publisher: Publisher
     random: Callable[[], float]
-    call_on_loop: Callable[[asyncio.AbstractEventLoop, Callable[..., Any]], None]
+    call_on_loop: Callable[[asyncio.AbstractEventLoop, Callable[..., Any]], bool]
     # Children that are handed out at a time; 1: one by one; 0: each is an actor from the start.
     longest_run: int = 256
     loans: Loans = field(factory=Loans)

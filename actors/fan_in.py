@@ -29,6 +29,7 @@ from orchestrator.values import (
 __all__ = ["Cancelled", "Completed", "Describe", "End", "FanIn", "Snapshots"]
 
 _KEPT_FAILURES = 100  # of a keep=False group, whose error must stay small too
+_NOTES = 10  # on one exception, of the children that have raised it
 
 
 @frozen(eq=False)
@@ -223,9 +224,10 @@ class FanIn:
             return None
         outputs = self._arrived()
         missing = tuple(self._missing())
-        return self._decide(
-            outputs, GroupTimeoutError(self.group_id, timeout, list(outputs), missing)
-        )
+        ends = Snapshots(list(self._ends), self._describe)
+        error = GroupTimeoutError(self.group_id, timeout, list(outputs), missing, ends)
+        self.result = GroupResult(outputs, ends, error)
+        return self.result
 
     def cancel(self, reason: str) -> GroupResult | None:
         """The group is cancelled."""
@@ -336,7 +338,9 @@ class FanIn:
         if error is None or (not self.policy.keep and len(self._failures) >= _KEPT_FAILURES):
             return
         with contextlib.suppress(Exception):  # an exception class may refuse notes
-            error.add_note(f"child {end.id!r} ({end.action}), {index} of group {self.group_id!r}")
+            if len(getattr(error, "__notes__", ())) < _NOTES:  # many may raise the same object
+                who = f"child {end.id!r} ({end.action})"
+                error.add_note(f"{who}, {index} of group {self.group_id!r}")
         self._failures.append(_Failure(index, error))
 
     def _decide(self, outputs: list[Any], error: Exception | None = None) -> GroupResult:

@@ -51,7 +51,7 @@ class Binder:
         names: list[inspect.Parameter] = []
         for parameter in self._signature.parameters.values():
             annotation = annotations.get(parameter.name, parameter.annotation)
-            if annotation is ExecutionContext or annotation == "ExecutionContext":
+            if _is_context(annotation):
                 if parameter.kind is inspect.Parameter.POSITIONAL_ONLY:
                     message = (
                         f"{function_name(function)}: the ExecutionContext parameter"
@@ -223,6 +223,19 @@ def _annotations(function: Callable[..., Any]) -> dict[str, Any]:
             with contextlib.suppress(Exception):
                 hints |= typing.get_type_hints(one, getattr(inner, "__globals__", None))
         return hints
+
+
+_CONTEXTS = ("ExecutionContext", "ExecutionContext | None", "Optional[ExecutionContext]")
+
+
+def _is_context(annotation: Any) -> bool:
+    """Whether it asks for the context; it may be one that could not be evaluated."""
+    if annotation is ExecutionContext:
+        return True
+    if isinstance(annotation, str) and annotation in _CONTEXTS:
+        return True
+    of = typing.get_args(annotation)
+    return ExecutionContext in of and set(of) <= {ExecutionContext, types.NoneType}
 
 
 def _record_class(annotation: Any) -> type | None:

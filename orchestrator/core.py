@@ -210,7 +210,7 @@ class Core:
         """Refuse anything but an execution."""
         if not isinstance(child, Execution):
             message = (
-                f"call takes an Execution, not {excerpt(child)}; make one with"
+                f"an Execution is needed, not {excerpt(child)}; make one with"
                 " Execution.ad_hoc('service:method', input)"
             )
             raise TypeError(message)

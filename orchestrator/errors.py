@@ -187,8 +187,15 @@ class GroupTimeoutError(OrchestratorError, TimeoutError):
     timeout: float  # seconds from the emit to the deadline
     outputs: list[Any] = field(repr=excerpt)  # by emission; None where nothing had arrived
     missing: tuple[int, ...]  # indexes of the children that were still out
+    # By emission, every child's last snapshot: who had failed, and why (none where keep=False).
+    executions: Sequence[Execution] = field(default=(), repr=False)
 
     def __str__(self) -> str:
+        if not self.missing:
+            return (
+                f"group {self.group_id!r} closed after {self.timeout:g} s, before its source had"
+                " ended; emit it with a longer timeout=, or read what had arrived from .outputs"
+            )
         shown = ", ".join(map(str, self.missing[:10])) + (", ..." if self.missing[10:] else "")
         return (
             f"group {self.group_id!r} closed after {self.timeout:g} s with"

@@ -115,7 +115,8 @@ def _occupy_descriptors() -> None:
         try:
             os.fstat(descriptor)
         except OSError:
-            os.open(os.devnull, os.O_RDWR)  # gets the lowest number that is free: this one
+            # Gets the lowest number that is free: this one. To stdout nothing can be written.
+            os.open(os.devnull, os.O_RDONLY if descriptor == _STDOUT else os.O_RDWR)
     if sys.stdout is None:
         sys.stdout = io.TextIOWrapper(io.FileIO(_STDOUT, "w", closefd=False))
     if sys.stderr is None:

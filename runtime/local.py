@@ -356,7 +356,14 @@ class LocalRuntime(CheckedRuntime):
         traceback: TracebackType | None,
     ) -> None:
         leave_interrupted(current_attempt(self._environment), raised)
-        self.close(cancel=raised is not None)
+        if self._forked and raised is not None:
+            return  # it is the parent's to close: here, what ends the child goes on
+        try:
+            self.close(cancel=raised is not None)
+        except BaseException as interrupted:
+            if not isinstance(interrupted, Exception):  # as in the block: the rest is cancelled
+                self.close(cancel=True)
+            raise
 
     async def __aenter__(self) -> Self:
         self.check()
@@ -372,6 +379,9 @@ class LocalRuntime(CheckedRuntime):
         try:
             leave_interrupted(current_attempt(self._environment), raised)
             await self.aclose(cancel=raised is not None)
+        except asyncio.CancelledError:  # as in the block: the rest is cancelled
+            await self.aclose(cancel=True)
+            raise
         finally:
             let_go(asyncio.get_running_loop())
 

@@ -98,12 +98,19 @@ class Loops:
             return False
         return True
 
-    def call(self, loop: asyncio.AbstractEventLoop, function: Callable[..., Any]) -> None:
-        """Call *function* on *loop* soon; nothing happens on one that has closed."""
+    def call(self, loop: asyncio.AbstractEventLoop, function: Callable[..., Any]) -> bool:
+        """Call *function* on *loop* soon; ``False``, and nothing happens, if that has closed."""
         try:
             loop.call_soon_threadsafe(function)
         except RuntimeError:
             _logger.debug("the event loop of %r has closed", function)
+            return False
+        return True
+
+    @property
+    def is_lost(self) -> bool:
+        """Whether the application's loop has closed, so that nothing on it can go on."""
+        return self._thread is None and self._loop is not None and self._loop.is_closed()
 
     def call_behind(self, function: Callable[[], object]) -> bool:
         """Call *function* on the loop behind what was started so far; ``False`` without a loop."""

@@ -18,7 +18,7 @@ from actors.attempt import Attempt
 from actors.loans import Loans
 from actors.messages import AttemptEnded, AttemptStarted, Stamped
 from actors.protocol_actor import send, tell
-from actors.run import Run
+from actors.run import LeafAttempt, Run
 from actors.system import Clock, Dispatcher
 from actors.system.parking import current_blocker, set_thread_hooks
 from orchestrator.context import current
@@ -152,7 +152,7 @@ class Places:
             ended = await self._invoke_async(attempt)
         except BaseException as raised:  # noqa: BLE001 - it is the attempt's end
             ended = failed(attempt, raised)
-        del self._running[attempt]
+        self._running.pop(attempt, None)  # it may have been abandoned
         send(attempt.ref, ended)
 
     async def _invoke_async(self, attempt: Attempt) -> AttemptEnded:
@@ -168,6 +168,14 @@ class Places:
             if not accepted:
                 return rejected(attempt, value)
         return AttemptEnded(attempt.number, value)
+
+    def abandon(self, attempt: Attempt) -> None:
+        """As `Place.abandon`: it is told as cancelled, by whoever cancels it."""
+        self._running.pop(attempt, None)
+        if isinstance(attempt, LeafAttempt):
+            attempt.code_over = True
+        error = asyncio.CancelledError("its event loop has closed")
+        tell(attempt.ref, failed(attempt, error))
 
     def _never_run(self, attempt: Attempt, error: BaseException) -> None:
         """The loop has ended before the code began."""

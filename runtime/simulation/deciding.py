@@ -39,6 +39,7 @@ class Deciding(WorldLog, ABC):
         self.main = SimTask(0, "main", _nothing)
         self.current = self.main
         self._alarms = Alarms()
+        self._moves = 0  # choices, and timers that fired without one
         self._error: BaseException | None = None  # to be raised in main
 
     # Errors
@@ -85,7 +86,7 @@ class Deciding(WorldLog, ABC):
             else:
                 if alarm is None:
                     self.fail(self.deadlock())
-                else:
+                elif self._may_go_on():
                     self._fire()  # nothing can run: time moves
                 continue
             choice = self._ask(task, options, clock, runnable)
@@ -101,8 +102,7 @@ class Deciding(WorldLog, ABC):
 
     def _ask(self, task: SimTask, options: Sequence[SimTask], clock: bool, runnable: bool) -> int:  # noqa: FBT001
         self.steps += 1
-        if self.steps > self.max_steps:
-            self.fail(SimulationOverrunError(self.max_steps))
+        if not self._may_go_on():
             return 0
         try:
             choice = self.chooser.choose(task, options, clock)
@@ -115,6 +115,13 @@ class Deciding(WorldLog, ABC):
             self.preemptions += runnable and choice < len(options)
         task.visits += 1
         return choice
+
+    def _may_go_on(self) -> bool:
+        """Whether the bound is kept; time that moves by itself counts too, or it might for ever."""
+        self._moves += 1
+        if self._moves > self.max_steps:
+            self.fail(SimulationOverrunError(self.max_steps))
+        return self._error is None
 
     def decide(self, what: str, options: int, told: Sequence[str] = ()) -> int:
         """Let the chooser decide something for the calling task; 0 is the plain answer.

@@ -112,6 +112,11 @@ class WatchedPlaces(Places):
         finally:
             self._note_return(attempt, raised)
 
+    def abandon(self, attempt: Attempt) -> None:
+        """As `Places.abandon`."""
+        self._note_return(attempt, Cancelled())
+        super().abandon(attempt)
+
     def _note_return(self, attempt: Attempt, raised: BaseException | None) -> None:
         self.observer.note(
             observing.RETURNED,

@@ -171,7 +171,7 @@ class World:
             place=self.place,
             publisher=self.publisher,
             random=lambda: 0.5,
-            call_on_loop=lambda _loop, function: self.on_loop.append(function),
+            call_on_loop=lambda _loop, function: self.on_loop.append(function) is None,
             allocator=self.allocator,
         )
 

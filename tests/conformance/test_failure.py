@@ -269,6 +269,41 @@ def test_a_deadline_or_a_cancelled_group_still_raises_with_return_exceptions(
     run_body(body)
 
 
+def test_a_group_that_misses_its_deadline_tells_what_became_of_each_child(run_body: Run) -> None:
+    async def body(orchestrator: Any) -> None:
+        given = [child("t:echo", 1), child("t:fail", 2), child("t:forever_async")]
+        group = await orchestrator.emit_children(given, timeout=SOON)
+        with pytest.raises(GroupTimeoutError) as caught:
+            await orchestrator.await_group(group)
+        for error in (caught.value, pickle.loads(pickle.dumps(caught.value))):
+            assert 2 in error.missing
+            assert len(error.executions) == 3
+            if 1 not in error.missing:  # as mostly: nothing but time could hold it up
+                assert type(error.executions[1].error) is Boom
+
+    run_body(body)
+
+
+def test_an_exception_that_all_children_share_has_few_notes(
+    actions: ActionRegistry, run_body: Run
+) -> None:
+    shared = ConnectionError("down")
+
+    @actions.register("t:shares")
+    def shares(_value: int) -> None:
+        raise shared
+
+    async def body(orchestrator: Any) -> None:
+        for _ in range(2):
+            group = await orchestrator.emit_children(children("t:shares", range(30)))
+            with pytest.raises(GroupFailedError) as caught:
+                await orchestrator.await_group(group)
+            assert caught.value.exceptions == (shared,) * 30
+
+    run_body(body)
+    assert len(shared.__notes__) == 10
+
+
 def test_cancel_group_decides_it_as_cancelled_and_cancels_its_children(run_body: Run) -> None:
     async def body(orchestrator: Any) -> None:
         given = [child("t:echo", 1), child("t:forever"), child("t:forever_async")]

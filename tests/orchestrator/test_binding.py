@@ -188,12 +188,28 @@ def context_keyword(a: Any = "a", *, context: ExecutionContext) -> Any:
     return context, a
 
 
+def context_optional(a: Any, context: ExecutionContext | None = None) -> Any:
+    return context, a
+
+
+def context_optional_text(a: Any, context: "ExecutionContext | None" = None) -> Any:  # noqa: UP037
+    return context, a
+
+
 def context_alone(context: ExecutionContext) -> Any:
     return (context,)
 
 
 @pytest.mark.parametrize(
-    "function", [context_first, context_last, context_between, context_keyword]
+    "function",
+    [
+        context_first,
+        context_last,
+        context_between,
+        context_keyword,
+        context_optional,
+        context_optional_text,
+    ],
 )
 @pytest.mark.parametrize("given_", [5, {"a": 5}, [1, 2]])
 def test_a_parameter_annotated_with_the_context_receives_it_wherever_it_stands(

@@ -40,6 +40,10 @@ EXAMPLES: list[tuple[OrchestratorError, list[str]]] = [
         errors.GroupTimeoutError("g", 1.0, [1, None], tuple(range(1, 20))),
         ["'g'", "1 s", "19", "...", "timeout=", ".outputs"],
     ),
+    (
+        errors.GroupTimeoutError("g", 1.0, [1], ()),
+        ["'g'", "1 s", "its source", "timeout=", ".outputs"],
+    ),
     (errors.GroupFailedError("m", [ValueError("v")], "g", [1]), ["m", "1 sub-exception"]),
     (errors.GroupCancelledError("g", "enough"), ["'g'", "enough"]),
     (errors.ExecutionCancelledError("e", "enough"), ["'e'", "enough"]),

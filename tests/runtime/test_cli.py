@@ -5,6 +5,7 @@ import io
 import json
 import os
 import select
+import shlex
 import signal
 import subprocess
 import sys
@@ -382,6 +383,21 @@ def test_output_that_nobody_reads_is_said_in_one_line(app: Path) -> None:
     assert code == 1
     assert "the output can't be written to stdout: Broken pipe" in err
     assert "Traceback" not in err
+
+
+def test_an_output_for_a_closed_stdout_is_said_to_be_lost(app: Path) -> None:
+    start = [sys.executable, "-c", MAIN.format("None"), "run", "app:actions", "app:echo"]
+    ended = subprocess.run(
+        ["/bin/sh", "-c", f"exec {shlex.join(start)} >&-"],
+        cwd=app,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stderr=subprocess.PIPE,
+        text=True,
+        timeout=PATIENCE,
+        check=False,
+    )
+    assert ended.returncode == 1
+    assert "the output can't be written to stdout" in ended.stderr
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no full device here")

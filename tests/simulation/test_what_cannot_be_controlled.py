@@ -238,6 +238,19 @@ def test_a_livelock_is_ended() -> None:
                 time.sleep(0)
 
 
+@pytest.mark.parametrize("backend", ["greenlet", "threads"])
+def test_what_waits_again_and_again_for_nothing_but_time_is_ended_too(backend: str) -> None:
+    def polls() -> None:
+        while True:
+            time.sleep(1)
+
+    with (
+        pytest.raises(SimulationOverrunError, match="after 1000 steps"),
+        SimulatedRuntime(ActionRegistry(), max_steps=1000, backend=backend) as runtime,
+    ):
+        runtime.run(polls, timeout=10)
+
+
 def test_a_simulation_within_another_is_refused() -> None:
     with Simulation(), pytest.raises(SimulationError, match="already"), Simulation():
         pass
