@@ -25,7 +25,17 @@ __all__ = ["Verdict", "fingerprint", "judge_examples", "judge_properties"]
 
 _FOLDER = "tests/simulation/invariants"
 # The most telling first.
-_FILES = ("decisions", "limits", "merges", "calls", "meetings", "lines", "trees", "everything")
+_FILES = (
+    "decisions",
+    "limits",
+    "merges",
+    "calls",
+    "meetings",
+    "kept_workers",
+    "lines",
+    "trees",
+    "everything",
+)
 _PROPERTIES = tuple(f"{_FOLDER}/test_{name}.py" for name in _FILES)
 _EXAMPLES = ("tests/conformance", "tests/orchestrator")
 _LIMIT = 1200.0  # seconds for one run of tests; what hangs was found
