@@ -48,7 +48,7 @@ class Closing:
     def drain(self, *, cancel: bool) -> Future[None]:
         """Take no more roots; resolved when nothing is left to run."""
         reply: Reply[None] = Reply(Drained)
-        cancel = cancel or self.loops.is_lost  # what ran there can't be waited for
+        cancel = cancel or self.loops.lost is not None  # what ran there can't be waited for
         request(self.environment.allocator, Drain(reply, cancel, "its runtime was closed"))
         return reply
 

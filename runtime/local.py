@@ -302,6 +302,8 @@ class LocalRuntime(CheckedRuntime):
             raise self._closing.late(seconds or 0.0) from None
         except Drained:
             pass
+        if self._loops.lost is not None and not self._closed:
+            let_go(self._loops.lost)  # its block is never left
         self._closed = True
         self._closing.shut_down(deadline, seconds)
         self._end_check(self._closing.stats)

@@ -108,9 +108,10 @@ class Loops:
         return True
 
     @property
-    def is_lost(self) -> bool:
-        """Whether the application's loop has closed, so that nothing on it can go on."""
-        return self._thread is None and self._loop is not None and self._loop.is_closed()
+    def lost(self) -> asyncio.AbstractEventLoop | None:
+        """The application's loop, if it has closed, so that nothing on it can go on."""
+        loop = self._loop
+        return loop if self._thread is None and loop is not None and loop.is_closed() else None
 
     def call_behind(self, function: Callable[[], object]) -> bool:
         """Call *function* on the loop behind what was started so far; ``False`` without a loop."""

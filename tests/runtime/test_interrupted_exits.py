@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import signal
 import threading
 from typing import Any
 
@@ -135,6 +136,7 @@ def test_what_ran_on_a_loop_that_was_closed_does_not_hold_up_the_close(
             await orchestrator.await_group(await orchestrator.emit_for_each(times, "x", SLEEP))
         await asyncio.sleep(seconds)
 
+    before = signal.getsignal(signal.SIGINT)
     runtime = LocalRuntime(actions)
     loop = asyncio.new_event_loop()
     kept: list[Any] = []  # so that no garbage collection ends them
@@ -153,4 +155,5 @@ def test_what_ran_on_a_loop_that_was_closed_does_not_hold_up_the_close(
     runtime.close(cancel=cancel)
     stats = runtime.stats()
     assert (stats.emitted, stats.cancelled) == (1 + children, 1 + children)
+    assert signal.getsignal(signal.SIGINT) is before  # it stands in front of no handler any more
     assert threads_of_runtimes() == []
