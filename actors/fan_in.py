@@ -338,7 +338,10 @@ class FanIn:
         if error is None or (not self.policy.keep and len(self._failures) >= _KEPT_FAILURES):
             return
         with contextlib.suppress(Exception):  # an exception class may refuse notes
-            if len(getattr(error, "__notes__", ())) < _NOTES:  # many may raise the same object
+            notes = getattr(error, "__notes__", ())
+            if (
+                sum(note.startswith("child ") for note in notes) < _NOTES
+            ):  # many may raise one object
                 who = f"child {end.id!r} ({end.action})"
                 error.add_note(f"{who}, {index} of group {self.group_id!r}")
         self._failures.append(_Failure(index, error))

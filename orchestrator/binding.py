@@ -234,8 +234,10 @@ def _is_context(annotation: Any) -> bool:
         return True
     if isinstance(annotation, str) and annotation in _CONTEXTS:
         return True
-    of = typing.get_args(annotation)
-    return ExecutionContext in of and set(of) <= {ExecutionContext, types.NoneType}
+    if typing.get_origin(annotation) not in (typing.Union, types.UnionType):
+        return False
+    parts = typing.get_args(annotation)
+    return len(parts) == 2 and ExecutionContext in parts and types.NoneType in parts  # noqa: PLR2004
 
 
 def _record_class(annotation: Any) -> type | None:

@@ -39,7 +39,7 @@ class Deciding(WorldLog, ABC):
         self.main = SimTask(0, "main", _nothing)
         self.current = self.main
         self._alarms = Alarms()
-        self._moves = 0  # choices, and timers that fired without one
+        self._unasked = 0  # timers that fired because nothing could run
         self._error: BaseException | None = None  # to be raised in main
 
     # Errors
@@ -87,6 +87,7 @@ class Deciding(WorldLog, ABC):
                 if alarm is None:
                     self.fail(self.deadlock())
                 elif self._may_go_on():
+                    self._unasked += 1
                     self._fire()  # nothing can run: time moves
                 continue
             choice = self._ask(task, options, clock, runnable)
@@ -118,8 +119,7 @@ class Deciding(WorldLog, ABC):
 
     def _may_go_on(self) -> bool:
         """Whether the bound is kept; time that moves by itself counts too, or it might for ever."""
-        self._moves += 1
-        if self._moves > self.max_steps:
+        if self.steps + self._unasked > self.max_steps:
             self.fail(SimulationOverrunError(self.max_steps))
         return self._error is None
 

@@ -221,6 +221,13 @@ def test_a_parameter_annotated_with_the_context_receives_it_wherever_it_stands(
     assert Binder(function, "t:t").wants_context
 
 
+def test_what_only_holds_contexts_is_input() -> None:
+    def several(contexts: list[ExecutionContext], other: ExecutionContext | int = 0) -> Any:
+        return contexts, other
+
+    assert not Binder(several, "t:t").wants_context
+
+
 def test_the_context_is_no_input() -> None:
     assert run(context_alone, None) == (CONTEXT,)
     assert not Binder(one, "t:t").wants_context
