@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import signal
 import threading
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -34,6 +35,21 @@ class Leaving(LocalRuntime):
         return deadline
 
 
+def sleeping(ended: list[str]) -> Callable[[], None]:
+    """An action that sleeps, and tells where it was cancelled."""
+
+    def work() -> None:
+        try:
+            orchestrator = Orchestrator.from_context()
+            assert orchestrator is not None
+            orchestrator.sleep(LIMIT)
+        except Cancelled:
+            ended.append("cancelled")
+            raise
+
+    return work
+
+
 class Interrupted(LocalRuntime):
     """Its first close is interrupted where it waits.
 
@@ -51,20 +67,11 @@ class Interrupted(LocalRuntime):
 
 
 def test_an_interrupt_while_a_block_waits_for_the_rest_cancels_the_rest() -> None:
-    ended = []
-
-    def work() -> None:
-        try:
-            orchestrator = Orchestrator.from_context()
-            assert orchestrator is not None
-            orchestrator.sleep(LIMIT)
-        except Cancelled:
-            ended.append("cancelled")
-            raise
+    ended: list[str] = []
 
     runtime = Interrupted(ActionRegistry())
     with pytest.raises(KeyboardInterrupt), runtime:  # noqa: PT012 - its exit is what raises
-        runtime.spawn(work)
+        runtime.spawn(sleeping(ended))
         while runtime.stats().waiting == 0:
             threading.Event().wait(0.001)
     assert ended == ["cancelled"]
@@ -74,16 +81,7 @@ def test_an_interrupt_while_a_block_waits_for_the_rest_cancels_the_rest() -> Non
 
 @pytest.mark.parametrize("kind", ["blocking", "async"])
 def test_a_cancel_while_an_async_block_waits_for_the_rest_cancels_the_rest(kind: str) -> None:
-    ended = []
-
-    def work() -> None:
-        try:
-            orchestrator = Orchestrator.from_context()
-            assert orchestrator is not None
-            orchestrator.sleep(LIMIT)
-        except Cancelled:
-            ended.append("cancelled")
-            raise
+    ended: list[str] = []
 
     async def work_async() -> None:
         try:
@@ -96,7 +94,7 @@ def test_a_cancel_while_an_async_block_waits_for_the_rest_cancels_the_rest(kind:
 
     async def serve(runtime: Leaving) -> None:
         async with runtime:
-            code: Any = work if kind == "blocking" else work_async
+            code: Any = sleeping(ended) if kind == "blocking" else work_async
             runtime.spawn(code)
             while runtime.stats().waiting == 0:  # noqa: ASYNC110 - nobody tells of it
                 await asyncio.sleep(0)
