@@ -380,6 +380,8 @@ class LocalRuntime(CheckedRuntime):
     ) -> None:
         try:
             leave_interrupted(current_attempt(self._environment), raised)
+            if self._forked and raised is not None:
+                return  # as in `__exit__`
             await self.aclose(cancel=raised is not None)
         except asyncio.CancelledError:  # as in the block: the rest is cancelled
             await self.aclose(cancel=True)

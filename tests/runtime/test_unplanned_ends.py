@@ -297,6 +297,7 @@ if pid == 0:
         assert mine.run("t:echo", 1) == 1
     try:  # as if it had forked in the block: what ends the child is not replaced
         runtime.__exit__(SystemExit, SystemExit(0), None)
+        asyncio.run(runtime.__aexit__(SystemExit, SystemExit(0), None))
     except BaseException as error:
         wrong.append(error)
         print(wrong, flush=True)
