@@ -108,12 +108,15 @@ class ExecutionRecord(ProtocolActor):
             self._phase = Phase.CODE
             self._code_over = False
             self._has_slots = True
-            self._started_at = running.started_at
-            if running.told_running:
-                self._state = _RUNNING
         if emission.own_timeout is not None:
             own = environment.clock.now() + emission.own_timeout
             self._deadline = own if self._deadline is None else min(own, self._deadline)
+
+    def take_over(self, running: LeafAttempt) -> None:
+        """Go on from what a leaf has told of itself; called before the first turn."""
+        self._started_at = running.started_at
+        if running.told_running:
+            self._state = _RUNNING
 
     @property
     def execution_id(self) -> str:

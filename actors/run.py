@@ -52,9 +52,8 @@ class Run:
     # Class attributes stand for what has not happened.
     thread_id: int | None = None  # the worker's
     ledger: Ledger | None = None  # of a child that runs in its caller's place
-    # Written by the worker, or the loop, alone; the allocator adds up what it has not seen.
-    started = 0
-    completed = 0
+    completed = 0  # written by the worker, or the loop, alone; the allocator adds up what is new
+    taken = 0  # the allocator's own: start tokens that it has taken back
     adopted: set[int] | None = None  # the allocator's own: which are live as actors
     called_out = False  # the caller's actor's own: it knows that the called child is one
     nap: Nap | None = None  # the allocator's own: the last sleep of its blocking child
@@ -90,7 +89,19 @@ class Run:
     def take(self, index: int) -> bool:
         """Take a child's start token away from the worker; only one ever gets ``True``."""
         mine = object()
-        return index in self.indexes and self.owners.setdefault(index, mine) is mine
+        if index not in self.indexes or self.owners.setdefault(index, mine) is not mine:
+            return False
+        self.taken += 1
+        return True
+
+    @property
+    def started(self) -> int:
+        """How many have been started.
+
+        By their tokens: a count of the worker's own could come after somebody has made one of
+        them an actor, and the allocator has ended the run.
+        """
+        return len(self.owners) - self.taken
 
     def withdraw(self, most: int | None = None) -> list[int]:
         """Take the tokens of the *most* last children, or of all, in the order of emission."""
@@ -168,10 +179,12 @@ class LeafAttempt(Attempt):
     is_scope = False
     told_running = False  # whether its start was published
     has_context = False
+    begun = False  # its start has been told, where somebody listens
     code_over = False  # and it is an actor
     done: Completed | None = None  # what it came to as a leaf
 
     _view: Callable[[], Execution] | None = None  # the actor's, once it is one
+    _unborn: ExecutionActor | None = None  # the actor, until it is launched
 
     def __init__(self, run: Run, index: int) -> None:
         self.run = run
@@ -227,6 +240,22 @@ class LeafAttempt(Attempt):
     @property
     def thread_id(self) -> int | None:  # type: ignore[override]  # never written
         return self.run.thread_id
+
+    def begin(self) -> None:
+        """Its code is about to begin, and that has been told: what follows may be told now.
+
+        Of its code and whoever makes it an actor meanwhile, the later one launches the actor: each
+        says what it has done before it looks for the other.
+        """
+        self.begun = True
+        if self._unborn is not None:
+            self._launch()
+
+    def _launch(self) -> None:
+        actor = self.__dict__.pop("_unborn", None)  # one step: only one of them gets it
+        if actor is not None:
+            actor.take_over(self)
+            self.environment.system.launch(actor)
 
     def publish_start(self) -> None:
         """Tell that it runs."""
@@ -337,8 +366,10 @@ class LeafAttempt(Attempt):
             self._tell_promoted(fate)
             return fate
         self._view = actor.view
+        self._unborn = actor
         self._tell_promoted(ref)
-        environment.system.launch(actor)
+        if self.begun:
+            self._launch()
         if batch.action.is_async and run.ledger is None and run.is_last():
             send(environment.allocator, RunOver(run))
         return ref
@@ -396,6 +427,7 @@ def _settle_layout() -> None:
         "ref",
         "has_context",
         "told_running",
+        "begun",
         "code_over",
         "ledger",
         "below",

@@ -136,10 +136,10 @@ class Leaves:
 
     def _note_start(self, attempt: LeafAttempt, run: Run) -> float:
         """The last thing before the call: from now on the leaf has started; when that is."""
-        run.started += 1
         attempt.started_at = now = self._now()
         if run.environment.publisher.active:
             attempt.publish_start()
+        attempt.begin()
         return now
 
     def _arguments(self, attempt: LeafAttempt, action: Action, given: Any) -> Any:
@@ -148,6 +148,7 @@ class Leaves:
 
     def _leaf_fails(self, attempt: LeafAttempt, ended: AttemptEnded) -> None:
         """A leaf that fails is made an actor, which knows what follows."""
+        attempt.begin()  # if it has not: its task was cancelled before, or its loop has ended
         ref = attempt.ref
         attempt.code_over = True  # its owner it stays, until the allocator knows of the actor
         with self._dispatcher.keeping():
@@ -188,8 +189,6 @@ class Leaves:
                 attempt.end()
                 self._leaf_of_loop_over(run)
                 return
-            if attempt.started_at is None:  # its task was cancelled before the first step
-                run.started += 1
             ended = failed(attempt, raised)
         if ended is None:
             fate = run.fates.setdefault(index, LEAF)
@@ -216,10 +215,11 @@ class Leaves:
 
     def never_run(self, run: Run, error: BaseException) -> None:
         """The loop has ended before the code began."""
-        for index in run.withdraw():
-            attempt = run.owners[index] = LeafAttempt(run, index)
-            run.started += 1
-            self._leaf_fails(attempt, failed(attempt, error))
+        run.pending.clear()
+        for index in run.indexes:
+            attempt = LeafAttempt(run, index)
+            if run.owners.setdefault(index, attempt) is attempt:
+                self._leaf_fails(attempt, failed(attempt, error))
 
 
 class _FirstStep:

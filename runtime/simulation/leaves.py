@@ -81,6 +81,8 @@ class WatchedLeaves(Leaves):
             run.batch.emission.deadline,
             attempt.is_async,
         )
+        if run.environment.publisher.active:
+            self.world.pause()  # its start has still to be told, and others can make it an actor
         return super()._note_start(attempt, run)
 
     def _leaf_fails(self, attempt: LeafAttempt, ended: AttemptEnded) -> None:

@@ -442,7 +442,6 @@ def run_all(run: Any) -> list[str]:
     while run.pending:
         index = run.pending.popleft()
         run.owners[index] = OVER
-        run.started += 1
         started.append(run.batch.id_of(index))
         run.completed += 1
     return started

@@ -59,6 +59,7 @@ def test_every_child_of_a_run_is_started_or_taken_away_and_only_once(
 ) -> None:
     run = run_of(World(), size)
     gone: list[int] = []
+    begun = 0
     for what, number in steps:
         match what:
             case "start" if run.pending:  # as the worker does
@@ -66,6 +67,7 @@ def test_every_child_of_a_run_is_started_or_taken_away_and_only_once(
                 attempt = LeafAttempt(run, index)
                 if run.owners.setdefault(index, attempt) is attempt:
                     gone.append(index)
+                    begun += 1
             case "take":
                 if run.take(number):
                     gone.append(number)
@@ -81,6 +83,7 @@ def test_every_child_of_a_run_is_started_or_taken_away_and_only_once(
                 pass
     gone += run.withdraw()
     assert sorted(gone) == list(range(size))
+    assert run.started == begun
 
 
 def test_a_leaf_is_made_an_actor_once_and_what_waits_behind_it_is_left_to_the_allocator() -> None:
@@ -103,6 +106,29 @@ def test_a_leaf_is_made_an_actor_once_and_what_waits_behind_it_is_left_to_the_al
     assert (view.id, view.state, view.attempts) == ("c0", ExecutionState.RUNNING, 1)
     assert attempt.snapshot().id == "c0"
     assert run.fates.setdefault(0, LEAF) is ref  # what the worker asks when the code has ended
+
+
+def test_an_actor_that_others_make_of_a_leaf_begins_when_the_start_has_been_told() -> None:
+    world = World()
+    launched: list[Any] = []
+    world.environment.system = System(launched)  # type: ignore[assignment]
+    run = run_of(world, 1)
+    attempt = LeafAttempt(run, run.pending.popleft())
+    run.owners[0] = attempt  # its worker has the token, and has told nothing yet
+
+    ref = run.find(0)
+    ref.actor_inbox.put("meanwhile")
+
+    assert run.started == 1
+    assert len(world.allocator.told_of(Promoted)) == 1
+    assert not launched
+    attempt.started_at = 60.0
+    attempt.told_running = True
+    attempt.begin()
+    attempt.begin()
+    assert [actor.actor_ref for actor in launched] == [ref]
+    view = launched[0].view()
+    assert (view.state, view.started_at) == (ExecutionState.RUNNING, 60.0)
 
 
 def test_a_leaf_whose_code_has_ended_becomes_no_actor() -> None:
@@ -238,4 +264,5 @@ def started(run: Run) -> LeafAttempt:
     attempt = LeafAttempt(run, run.pending.popleft())
     assert run.owners.setdefault(attempt.index, attempt) is attempt
     attempt.started_at = 60.0
+    attempt.begin()
     return attempt

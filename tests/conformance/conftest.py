@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 import zlib
 from collections.abc import Callable, Iterator
 from random import Random
@@ -72,6 +73,15 @@ def simulation(
     world.enter()
     yield world
     world.leave()
+
+
+@pytest.fixture
+def _threads_cross_often() -> Iterator[None]:
+    """Real threads take turns every ten microseconds, so that they meet between any two steps."""
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-5)
+    yield
+    sys.setswitchinterval(before)
 
 
 @pytest.fixture

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+import pytest
 from attrs import evolve
 from hypothesis import given
 from hypothesis import strategies as st
@@ -48,6 +49,8 @@ from tests.strategies import (
     leaves,
     policies,
 )
+
+pytestmark = pytest.mark.usefixtures("_threads_cross_often")
 
 Make = Callable[..., Any]
 milliseconds = st.integers(0, 5)

@@ -10,6 +10,7 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
+import pytest
 from attrs import evolve
 from hypothesis import given
 from hypothesis import strategies as st
@@ -34,6 +35,8 @@ from tests.strategies import (
     size,
     without_failures,
 )
+
+pytestmark = pytest.mark.usefixtures("_threads_cross_often")
 
 Make = Callable[..., Any]
 milliseconds = st.integers(0, 5)

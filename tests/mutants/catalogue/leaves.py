@@ -19,6 +19,15 @@ MUTANTS = (
         ),
     ),
     mutant(
+        "launched-untold",
+        "9",
+        "a leaf that others make an actor tells what follows before its start is told",
+        (
+            "        if self.begun:\n            self._launch()\n",
+            "        self._launch()\n",
+        ),
+    ),
+    mutant(
         "token-not-asked",
         "13",
         "a worker starts a child whose start token a cancel has taken",

@@ -264,6 +264,40 @@ def waits_as_it_is_asked_after(schedule: Any) -> None:
         asker.join()
 
 
+@given(st.booleans(), SEEDS)
+def test_9_a_leaf_that_is_cancelled_as_its_start_is_told_is_told_in_order(
+    is_async: bool, seed: int
+) -> None:
+    for more in range(4):  # it takes some luck
+        cancelled_as_its_start_is_told(is_async, Schedule.seeded(seed + more))
+
+
+def cancelled_as_its_start_is_told(is_async: bool, schedule: Any) -> None:
+    actions, events = ActionRegistry(), list[Any]()
+
+    @actions.register("t:child")
+    def child() -> None:
+        time.sleep(1.0)
+
+    @actions.register("t:child_async")
+    async def child_async() -> None:
+        await asyncio.sleep(1.0)
+
+    with SimulatedRuntime(actions, schedule, clock=0.0) as runtime:
+        runtime.subscribe(events.append)
+        with suppress(GroupCancelledError), runtime.execution() as orchestrator:
+            name = "t:child_async" if is_async else "t:child"
+            group = orchestrator.emit_children([Execution.ad_hoc(name) for _ in range(2)])
+            orchestrator.cancel_group(group)
+            orchestrator.await_group(group)
+    seen: dict[str, ExecutionState] = {}
+    for event in events:
+        execution = event.execution
+        assert event.previous is seen.get(execution.id, ExecutionState.PENDING)
+        seen[execution.id] = execution.state
+    assert all(state.ended for state in seen.values())
+
+
 @given(SEEDS)
 def test_8_a_caller_that_gives_up_as_its_child_ends_goes_on_behind_that(seed: int) -> None:
     for more in range(4):  # it takes some luck
