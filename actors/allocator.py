@@ -16,6 +16,7 @@ from actors.messages import (
     CodeOver,
     Decided,
     Drain,
+    EndsConfirmed,
     Forget,
     ForgetGroups,
     GroupEnded,
@@ -116,6 +117,8 @@ class AllocatorActor(Submitter):
                 self._on_group_sealed(message.group_id)
             case GroupEnded():
                 self._on_group_ended(message.group_id)
+            case EndsConfirmed():
+                self._on_ends_confirmed(message)
             case ForgetGroups():
                 self._on_forget_groups(message)
             case Drain():
@@ -230,7 +233,7 @@ class AllocatorActor(Submitter):
         if not message.waiting_for:
             self._graph.unblock(live.execution_id)  # it is decided, or about to begin again
         elif not live.can_expire:
-            cycle = self._graph.block(live.execution_id, Target(message.waiting_for))
+            cycle = self._block(live.execution_id, Target(message.waiting_for))
             if cycle is not None:
                 self._refuse_one(cycle)
 

@@ -54,7 +54,7 @@ class Canceller(WaitKeeper):
         if indexes:
             self._counts[Phase.PENDING] -= len(indexes)
             self._ended[ExecutionState.CANCELLED] += len(indexes)
-            group.node.out -= len(indexes)
+            group.node.end(len(indexes))
             self._publish_cancelled(batch, indexes, reason, now)
             tell(group.ref, ChildrenCancelled(indexes, reason, now))
 

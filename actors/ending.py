@@ -7,7 +7,7 @@ from typing import Any
 from actors.attempt import Attempt
 from actors.messages import ChildEnded, ChildFinished, ChildSettled, CodeOver, Decided, Settled
 from actors.parent import ParentActor
-from actors.protocol_actor import tell
+from actors.protocol_actor import put_aside, tell
 from orchestrator.values import ExecutionState
 
 __all__ = ["EndingActor"]
@@ -72,6 +72,8 @@ class EndingActor(ParentActor):
         self._state = state
         if self._below is not None:
             self._below.forget_groups()
+        if settled:
+            self._leave()
         emission = self._emission
         if emission.group is not None:
             tell(emission.group, ChildFinished(self._index or 0, final, settled))
@@ -101,6 +103,7 @@ class EndingActor(ParentActor):
             return
         if not self._told_settled:
             self._told_settled = True
+            self._leave()
             emission = self._emission
             if emission.group is not None:
                 tell(emission.group, ChildSettled())
@@ -108,10 +111,18 @@ class EndingActor(ParentActor):
                 tell(emission.parent, ChildEnded(self._given.id, settled=True))
         self._settle()
 
+    def _leave(self) -> None:
+        """Be over for whoever asks from now on, before anybody hears of it.
+
+        Its groups are unknown, and the allocator has it counted before it answers anybody; but it
+        takes no turn for that before those who decide by this end.
+        """
+        self.finish()
+        put_aside(self._environment.allocator, Settled(self._given.id, self._state))
+
     def _settle(self) -> None:
         self._attempt = self._below = self._pending = None  # they hold this actor
-        self.finish()  # before anybody hears of it: its groups are unknown from now on
-        tell(self._environment.allocator, Settled(self._given.id, self._state))
+        self._environment.allocator.actor_inbox.look()
         if self._over is not None:
             self._over.set(None)
 

@@ -21,7 +21,9 @@ from actors.messages import (
     ChildFinished,
     ChildrenCancelled,
     ChildSettled,
+    ConfirmEnds,
     Draw,
+    EndsConfirmed,
     Forget,
     GroupChanged,
     GroupDeadlinePassed,
@@ -135,6 +137,7 @@ class CorrelationGroupActor(ProtocolActor):
         self._timer: Any = None
         self._told: tuple[bool, bool] | None = None  # what the parent knows: ended, settled
         self._forgotten = False
+        self._to_confirm = 0  # ends that the allocator knows of, until it is told that these came
         self._reports = reports or Reports(each=fan_in.one_by_one)
         self._reports.group = self.actor_ref
         # Most have nothing to do before their first message, and need no turn for it.
@@ -182,11 +185,15 @@ class CorrelationGroupActor(ProtocolActor):
                 self._log.wait(message)
             case LeaveReaders():
                 self._log.leave(message.reader)
+            case ConfirmEnds():
+                self._to_confirm = message.count
             case Forget():
                 self._forgotten = True
             case _:
                 assert_never(message)
         self._watch_reports()
+        if self._to_confirm:
+            self._confirm()
         if self._fan_in.result is not None:
             self._progress()
 
@@ -293,6 +300,12 @@ class CorrelationGroupActor(ProtocolActor):
             draws, self._draws = self._draws, []
             for draw in draws:
                 draw.reply.set(room)
+
+    def _confirm(self) -> None:
+        count, fan_in = self._to_confirm, self._fan_in
+        if fan_in.emitted - fan_in.out >= count:
+            self._to_confirm = 0
+            tell(self._environment.allocator, EndsConfirmed(self.group_id, count))
 
     def _decide(self, result: GroupResult | None) -> None:
         if result is None:

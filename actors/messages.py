@@ -258,6 +258,14 @@ class SnapshotOther:
 
 
 @frozen(eq=False)
+class EndsConfirmed:
+    """That many ends have come, and are taken in. Group -> allocator, once asked."""
+
+    group_id: str
+    count: int
+
+
+@frozen(eq=False)
 class ReadStats:
     """What the counters are now. Runtime -> allocator."""
 
@@ -290,6 +298,7 @@ AllocatorMessage: TypeAlias = (
     | CancelExecution
     | GroupSealed
     | GroupEnded
+    | EndsConfirmed
     | ForgetGroups
     | Drain
     | UnblockOther
@@ -582,6 +591,13 @@ class LeaveReaders:
 
 
 @frozen(eq=False)
+class ConfirmEnds:
+    """Tell when so many ends have come. Allocator -> group, where members may be in a cycle."""
+
+    count: int
+
+
+@frozen(eq=False)
 class Forget:
     """Nobody can ask for the group any more: end when it has settled. Allocator -> group."""
 
@@ -599,5 +615,6 @@ GroupMessage: TypeAlias = (
     | SourceClosed
     | ReadEnds
     | LeaveReaders
+    | ConfirmEnds
     | Forget
 )

@@ -229,7 +229,7 @@ class RunKeeper(AllocatorRecord):
             self._ended[ExecutionState.COMPLETED] += over
             group = run.batch.group
             if group is not None:
-                group.node.out -= over
+                group.node.end(over)
                 if group.node.blocked:
                     self._break_cycles(group.node.group_id)
 

@@ -136,6 +136,7 @@ class Submitter(Canceller):
             len(message.children),
             open_ended=message.lazy,
             can_expire=message.deadline is not None,
+            decided=opened.decided,
         )
         self._nodes[group_id] = node
         group = self._open[group_id] = OpenGroup(ref, node, opened.reports)

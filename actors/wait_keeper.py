@@ -6,10 +6,18 @@ from collections.abc import Sequence
 
 from actors.admission import Returning
 from actors.live import Live, OpenGroup, Phase
-from actors.messages import NapBegan, WaitBegan, WaitEnded, WaitHurried
+from actors.messages import (
+    ConfirmEnds,
+    EndsConfirmed,
+    NapBegan,
+    WaitBegan,
+    WaitEnded,
+    WaitHurried,
+)
+from actors.protocol_actor import tell
 from actors.run_keeper import RunKeeper
 from actors.wait import CallWait, Nap, Wait
-from actors.waits import Target
+from actors.waits import GroupNode, Target
 from orchestrator.errors import DeadlockError
 from orchestrator.protocols import Subject
 
@@ -67,10 +75,19 @@ class WaitKeeper(RunKeeper):
             and not can_expire
             and live.phase is not Phase.CANCELLING  # the wait has been told to end, or is about to
         ):
-            cycle = self._graph.block(live.execution_id, target)
+            cycle = self._block(live.execution_id, target)
         if cycle is not None:
             wait.refuse(DeadlockError(cycle))
         return cycle is not None
+
+    def _block(self, waiter: str, target: Target) -> tuple[str, ...] | None:
+        """As `WaitGraph.block`; where a group is behind, a cycle may be found when it is not."""
+        cycle = self._graph.block(waiter, target)
+        if cycle is None:
+            for group in self._graph.behind(waiter):
+                group.doubted = True
+                self._ask(group)
+        return cycle
 
     def _target(self, subject: Subject) -> Target:
         match subject.kind:
@@ -93,9 +110,31 @@ class WaitKeeper(RunKeeper):
 
     def _break_cycles(self, group_id: str) -> None:
         """Refuse a waiter of every cycle that a change of the group has closed."""
+        node = self._nodes.get(group_id)
+        if node is None or not self._graph.may_be_stuck(node):
+            return
+        if node.is_behind:
+            self._ask(node)
+            return
         while (found := self._graph.member_ended(group_id)) is not None:
             if not self._refuse_one(found[1]):
-                return
+                break
+        node.doubted = False
+
+    def _ask(self, group: GroupNode) -> None:
+        """Have the group answer when it has heard of all ends that are known here.
+
+        By then it has decided, or nothing that has ended will make it.
+        """
+        if group.asked < group.ended:
+            group.asked = group.ended
+            tell(self._open[group.group_id].ref, ConfirmEnds(group.ended))
+
+    def _on_ends_confirmed(self, message: EndsConfirmed) -> None:
+        node = self._nodes.get(message.group_id)
+        if node is not None:
+            node.heard = message.count
+            self._break_cycles(message.group_id)
 
     def _refuse_one(self, cycle: Sequence[str]) -> bool:
         """Break a cycle that closed without a new wait: one of its waiters is told."""
@@ -129,7 +168,7 @@ class WaitKeeper(RunKeeper):
             or live.phase is Phase.CANCELLING
         ):
             return
-        cycle = self._graph.block(live.execution_id, Target(executions=(child_id,)))
+        cycle = self._block(live.execution_id, Target(executions=(child_id,)))
         if cycle is not None:
             wait.refuse(DeadlockError(cycle))
 
@@ -181,6 +220,6 @@ class WaitKeeper(RunKeeper):
             wait.grant()
 
     def _member_ended(self, group: OpenGroup) -> None:
-        group.node.out -= 1
+        group.node.end()
         if group.node.blocked:
             self._break_cycles(group.node.group_id)

@@ -3,18 +3,21 @@
 An execution that waits, without a timeout and without a deadline above it, is *blocked* on its
 target. A target is stuck when everything that could bring it about is blocked on stuck targets.
 Only certain deadlocks are reported: code that runs, is queued, or can time out may always do
-something.
+something; and so may a group that has not yet heard of all ends that are known here.
 """
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Mapping
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from attrs import define, field, frozen
 
-from orchestrator.values import AwaitMode
+from orchestrator.values import AwaitMode, GroupResult
+
+if TYPE_CHECKING:
+    from actors.system import Future
 
 __all__ = ["GroupNode", "Node", "Target", "WaitGraph"]
 
@@ -50,7 +53,27 @@ class GroupNode:
     out: int  # members that have not ended
     open_ended: bool = False  # a lazy source may add members
     can_expire: bool = False  # it has a deadline
+    decided: Future[GroupResult] | None = None  # resolved with what it decides
     blocked: set[str] = field(factory=set)  # members that are blocked
+    ended: int = 0  # members that have ended
+    heard: int = 0  # of these, those that the group is known to have heard of
+    asked: int = 0  # and those that it was asked about
+    doubted: bool = False  # a wait was entered since it was behind, and may be on a cycle
+
+    def end(self, members: int = 1) -> None:
+        """Some members have ended."""
+        self.out -= members
+        self.ended += members
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether it may decide by what has ended, as it may not have heard of all of it."""
+        return self.ended > self.heard
+
+    @property
+    def has_decided(self) -> bool:
+        """Whether those who wait for its decision have it, or are about to."""
+        return self.decided is not None and self.decided.done()
 
 
 class WaitGraph:
@@ -108,6 +131,18 @@ class WaitGraph:
             self.unblock(waiter)
         return cycle
 
+    def behind(self, waiter: str) -> list[GroupNode]:
+        """The groups that are behind, without which *waiter* might be on a cycle."""
+        if next(iter(self._blockers(self._targets[waiter])), None) is None:
+            return []  # as mostly: nothing that it waits for is blocked itself
+        found: dict[str, GroupNode] = {}
+        for name in self._reachable(waiter):
+            for group_id in self._targets[name].groups:
+                group = self._groups.get(group_id)
+                if group is not None and group.blocked and group.is_behind:
+                    found[group_id] = group
+        return list(found.values())
+
     def unblock(self, waiter: str) -> None:
         """*waiter* waits no more."""
         if self._targets.pop(waiter, None) is None:
@@ -125,10 +160,14 @@ class WaitGraph:
         """Whether the execution is blocked."""
         return name in self._targets
 
+    def may_be_stuck(self, group: GroupNode) -> bool:
+        """Whether the last end of a member, or what the group has now heard of, can matter."""
+        return bool(group.blocked) and (group.doubted or len(group.blocked) >= group.out)
+
     def member_ended(self, group_id: str) -> tuple[str, tuple[str, ...]] | None:
         """A member of the group has ended: a waiter that nothing can reach now, and its cycle."""
         group = self._groups.get(group_id)
-        if group is None or not group.blocked or len(group.blocked) < group.out:
+        if group is None or not self.may_be_stuck(group):
             return None
         for waiter, target in self._targets.items():
             if group_id in target.groups:
@@ -190,7 +229,7 @@ class WaitGraph:
 
     def _can_decide(self, group_id: str, stuck: set[str], next_end: bool) -> bool:  # noqa: FBT001
         group = self._groups.get(group_id)
-        if group is None or group.can_expire:
+        if group is None or group.can_expire or group.is_behind or group.has_decided:
             return True
         held_up = sum(1 for name in group.blocked if name in stuck)
         if held_up == 0:

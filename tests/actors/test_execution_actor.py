@@ -53,6 +53,29 @@ def test_an_execution_completes_with_what_its_code_returns() -> None:
     driver.check()
 
 
+@pytest.mark.parametrize("in_group", [True, False])
+@pytest.mark.parametrize("runs_on", [True, False])
+def test_the_allocator_has_it_counted_before_anybody_hears_that_it_is_over(
+    in_group: bool, runs_on: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    driver = running(in_group=in_group)
+    counted: list[int] = []
+    allocator, put = driver.world.allocator, driver.above.actor_inbox.put
+
+    def hear(message: Any) -> None:
+        counted.append(len(allocator.told_of(Settled)))
+        put(message)
+
+    monkeypatch.setattr(driver.above.actor_inbox, "put", hear)
+    if runs_on:  # behind its decision
+        driver.hand(Cancel("enough"))
+    driver.finish("value")
+
+    assert counted == ([0, 1] if runs_on else [1])
+    assert allocator.actor_inbox.aside == 0  # it has been sent for, too
+    assert driver.over.done()
+
+
 def test_a_snapshot_is_made_anew_only_where_something_has_changed() -> None:
     driver = Driver(retry=Retry(max_attempts=2))
     queued = driver.view()

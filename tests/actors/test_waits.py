@@ -10,8 +10,9 @@ from attrs import define, field, frozen
 from hypothesis import given
 from hypothesis import strategies as st
 
+from actors.system import Future
 from actors.waits import GroupNode, Target, WaitGraph
-from orchestrator.values import AwaitMode
+from orchestrator.values import AwaitMode, GroupResult
 
 
 @frozen
@@ -28,6 +29,7 @@ class World:
     groups: dict[str, GroupNode] = field(factory=dict)
     members: dict[str, set[str]] = field(factory=dict)  # by group, those that have not ended
     targets: dict[str, Target] = field(factory=dict)
+    asked: set[str] = field(factory=set)  # groups that have to answer
     graph: WaitGraph = field(init=False)
 
     def __attrs_post_init__(self) -> None:
@@ -55,23 +57,43 @@ class World:
         cycle = self.graph.block(waiter, target)
         if cycle is None:
             self.targets[waiter] = target
+            for group in self.graph.behind(waiter):
+                group.doubted = True
+                self.asked.add(group.group_id)
         return cycle
 
     def unblock(self, waiter: str) -> None:
         self.graph.unblock(waiter)
         self.targets.pop(waiter, None)
 
-    def end(self, name: str) -> list[tuple[str, tuple[str, ...]]]:
-        """*name* has ended; the waiters that are refused for it, and why."""
+    def end(self, name: str, *, late: bool = False) -> list[tuple[str, tuple[str, ...]]]:
+        """*name* has ended; the waiters that are refused for it, and why.
+
+        *late*: its group has not heard of it yet.
+        """
         node = self.live.pop(name)
         self.unblock(name)
+        if node.group_id is None:
+            return []
+        self.members[node.group_id].discard(name)
+        group = self.groups[node.group_id]
+        group.end()
+        if not late:
+            return self.hear(node.group_id)
+        if self.graph.may_be_stuck(group):
+            self.asked.add(node.group_id)
+        return []
+
+    def hear(self, group_id: str) -> list[tuple[str, tuple[str, ...]]]:
+        """The group has heard of all ends so far; the waiters that are refused then, and why."""
+        group = self.groups[group_id]
+        group.heard = group.ended
+        self.asked.discard(group_id)
         refused = []
-        if node.group_id is not None:
-            self.members[node.group_id].discard(name)
-            self.groups[node.group_id].out -= 1
-            while (found := self.graph.member_ended(node.group_id)) is not None:
-                refused.append(found)
-                self.unblock(found[0])
+        while (found := self.graph.member_ended(group_id)) is not None:
+            refused.append(found)
+            self.unblock(found[0])
+        group.doubted = False
         return refused
 
     # The oracle
@@ -85,7 +107,7 @@ class World:
     def decides(self, group_id: str, frozen_ones: set[str]) -> bool:
         group = self.groups[group_id]
         held_up = self.members[group_id] & frozen_ones
-        if group.can_expire:
+        if group.can_expire or group.is_behind:
             return True
         if group.mode is AwaitMode.ALL:
             return not held_up
@@ -172,12 +194,25 @@ def test_a_wait_is_refused_exactly_when_it_closes_a_cycle_that_nothing_can_end(
                 world.unblock(name)
             case "end" if name not in world.targets or data.draw(st.booleans()):
                 before = {who: what for who, what in world.targets.items() if who != name}
-                for waiter, cycle in world.end(name):
+                for waiter, cycle in world.end(name, late=data.draw(st.booleans(), label="late")):
                     world.check_path(waiter, cycle, before)
                     del before[waiter]
             case _:
                 pass
         assert not world.deadlocked(world.targets)  # nobody hangs
+    hear_of_all(world)
+
+
+def hear_of_all(world: World) -> None:
+    """All groups that were asked answer; then nobody hangs, even if the others knew all as well."""
+    while world.asked:
+        before = dict(world.targets)
+        for waiter, cycle in world.hear(min(world.asked)):
+            world.check_path(waiter, cycle, before)
+            del before[waiter]
+    for group in world.groups.values():
+        group.heard = group.ended
+    assert not world.deadlocked(world.targets)
 
 
 @st.composite
@@ -214,6 +249,32 @@ def test_a_group_that_one_free_member_may_decide_is_no_deadlock_until_that_membe
     assert world.block("blocked", Target(executions=("waiter",))) is None
     assert world.block("waiter", Target(("g",))) is None
     assert world.end("free") == [("waiter", ("waiter", "blocked", "waiter"))]
+
+
+def test_a_group_that_may_be_about_to_decide_is_on_no_cycle_until_it_has_heard_of_all() -> None:
+    world = World()
+    world.add("root")
+    world.open("g", "root", AwaitMode.ANY)
+    world.add("blocked", "root", "g")
+    world.add("free", "root", "g")
+    world.add("waiter")
+    assert world.end("free", late=True) == []
+    assert world.block("blocked", Target(executions=("waiter",))) is None
+    assert world.block("waiter", Target(("g",))) is None
+    assert world.asked == {"g"}
+    assert world.hear("g") == [("waiter", ("waiter", "blocked", "waiter"))]
+
+
+def test_a_group_that_has_decided_is_on_no_cycle() -> None:
+    world = World()
+    world.add("root")
+    world.open("g", "root", AwaitMode.ANY)
+    world.groups["g"].decided = decided = Future()
+    world.add("blocked", "root", "g")
+    world.add("waiter")
+    assert world.block("blocked", Target(executions=("waiter",))) is None
+    decided.set(GroupResult([0], [], None))
+    assert world.block("waiter", Target(("g",))) is None
 
 
 def test_who_only_waits_for_a_cycle_is_not_the_one_that_is_refused() -> None:

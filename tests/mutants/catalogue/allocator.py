@@ -176,6 +176,29 @@ MUTANTS = (
         ),
     ),
     mutant(
+        "unheard-ends",
+        "12",
+        "a group that has not heard of the end that decides it is on a cycle of waits",
+        (
+            " or group.is_behind or group.has_decided:\n            return True\n",
+            ":\n            return True\n",
+        ),
+        (
+            "        if node is not None and node.is_behind:\n            self._ask(node)\n"
+            "            return\n",
+            "",
+        ),
+    ),
+    mutant(
+        "confirmed-to-nobody",
+        "12",
+        "a group that was asked whether the ends so far decide it never answers",
+        (
+            "            tell(self._environment.allocator, EndsConfirmed(self.group_id, count))\n",
+            "",
+        ),
+    ),
+    mutant(
         "timeouts-end-no-cycle",
         "12",
         "a cycle of waits that the timeout of an attempt will end is an error",

@@ -21,6 +21,7 @@ from orchestrator import (
     ExecutionCancelledError,
     ExecutionState,
     GroupCancelledError,
+    GroupFailedError,
     MissingExecutionError,
     Orchestrator,
     Task,
@@ -116,6 +117,70 @@ def waits_for_what_is_cancelled(member: str, schedule: Any) -> None:
             handles[0].result()
             orchestrator.await_group(groups[0], return_exceptions=True)
     assert [type(each) for each in told] == [ExecutionCancelledError, type(None)]
+
+
+@given(st.sampled_from(["t:ends", "t:sleeps", "t:ends_async"]), SEEDS)
+def test_12_a_group_that_an_end_decides_is_on_no_cycle_by_that_end(member: str, seed: int) -> None:
+    for more in range(2):  # it takes some luck
+        first, second = cross_waits(member, "any", Schedule.seeded(seed + more))
+        assert (first, second) == ([0], [[0]])
+
+
+@given(st.sampled_from(["t:ends", "t:sleeps", "t:ends_async"]), SEEDS)
+def test_12_a_group_that_an_end_does_not_decide_is_on_the_cycle_then(
+    member: str, seed: int
+) -> None:
+    for each in cross_waits(member, "all", Schedule.seeded(seed)):
+        assert isinstance(each, GroupFailedError)
+
+
+def cross_waits(member: str, mode: str, schedule: Any) -> list[Any]:
+    """Two groups, each with a member that waits for the other one; the first has one more.
+
+    What the two parents come to.
+    """
+    actions, groups = ActionRegistry(), dict[int, str]()
+
+    @actions.register("t:ends")
+    def ends() -> int:
+        return 0
+
+    @actions.register("t:sleeps")
+    def sleeps() -> int:
+        time.sleep(1.0)
+        return 0
+
+    @actions.register("t:ends_async")
+    async def ends_async() -> int:
+        return 0
+
+    @actions.register("t:waits")
+    def waits(number: int) -> Any:
+        both.wait()
+        return here().await_group(groups[1 - number])
+
+    @actions.register("t:parent")
+    def parent(number: int) -> Any:
+        children = [Execution.ad_hoc("t:waits", number)]
+        if number == 0:
+            children.insert(0, Execution.ad_hoc(member))
+        groups[number] = here().emit_children(
+            children, mode="all" if number else mode, cancel_rest=False
+        )
+        if len(groups) == 2:
+            both.set()
+        return here().await_group(groups[number])
+
+    outcomes: list[Any] = []
+    with SimulatedRuntime(actions, schedule, workers=8) as runtime:
+        both = threading.Event()
+        handles = [runtime.spawn("t:parent", number) for number in range(2)]
+        for handle in handles:
+            try:
+                outcomes.append(handle.result())
+            except GroupFailedError as error:
+                outcomes.append(error)
+    return outcomes
 
 
 @given(SEEDS)
