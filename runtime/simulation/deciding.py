@@ -10,7 +10,7 @@ from runtime.simulation.choices import CLOCK, MANY, Chooser, Options
 from runtime.simulation.choosers import Plain
 from runtime.simulation.errors import SimulationOverrunError
 from runtime.simulation.log import WorldLog
-from runtime.simulation.tasks import SimTask, TaskState
+from runtime.simulation.tasks import SimTask, TaskState, nothing
 
 __all__ = ["LAG", "MAX_STEPS", "Deciding"]
 
@@ -36,7 +36,7 @@ class Deciding(WorldLog, ABC):
         self.lag = lag  # what is left of it
         self.max_steps = max_steps
         self.ready: list[SimTask] = []  # who can run beside the current one, in order of arrival
-        self.main = SimTask(0, "main", _nothing)
+        self.main = SimTask(0, "main", nothing)
         self.current = self.main
         self._alarms = Alarms()
         self._unasked = 0  # timers that fired because nothing could run
@@ -166,7 +166,3 @@ class Deciding(WorldLog, ABC):
         alarm = self._alarms.take()
         self.now = max(self.now, alarm.when)
         alarm.fire()
-
-
-def _nothing() -> None:
-    """The main task runs no function: it is the code that has entered the world."""
