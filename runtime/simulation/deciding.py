@@ -103,7 +103,7 @@ class Deciding(WorldLog, ABC):
 
     def _ask(self, task: SimTask, options: Sequence[SimTask], clock: bool, runnable: bool) -> int:  # noqa: FBT001
         self.steps += 1
-        if not self._may_go_on():
+        if self.steps + self._unasked > self.max_steps and not self._may_go_on():
             return 0
         try:
             choice = self.chooser.choose(task, options, clock)
