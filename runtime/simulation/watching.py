@@ -47,6 +47,7 @@ class WatchedPlaces(Places):
     world: World
     injector: FaultInjector | None = None
     refusals = Refusals()  # of this process: an action that is fit stays so
+    _fit: Action | None = None  # the last one
 
     _leaves: WatchedLeaves
 
@@ -78,10 +79,12 @@ class WatchedPlaces(Places):
         super().start_run(run)
 
     def _prepared(self, action: Action) -> Action:
-        try:
-            self.refusals.check(action)
-        except UncontrolledError as error:
-            self.world.fail(error)
+        if action is not self._fit:  # mostly it is, as runs of one batch follow each other
+            try:
+                self.refusals.check(action)
+                self._fit = action
+            except UncontrolledError as error:
+                self.world.fail(error)
         return action if self.injector is None else self.injector.prepare(action)
 
     def _note_start(self, attempt: Attempt) -> None:
