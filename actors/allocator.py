@@ -135,7 +135,7 @@ class AllocatorActor(Submitter):
                 assert_never(message)
         if self._is_calm():  # as mostly, for a call: nothing to start, nobody to let return
             loans = self._environment.loans
-            at_all = self._leaves_at_all is not False and not self._draining
+            at_all = self._environment.longest_run and not self._draining
             loans.front, loans.only = None if at_all else NOBODY, None
         else:
             self._admit()

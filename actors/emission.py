@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextvars
 from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any
 
 from attrs import frozen
@@ -12,6 +13,9 @@ from orchestrator.errors import ExecutionCancelledError
 from orchestrator.values import Execution, ExecutionState, Process, build_execution
 
 __all__ = ["Emission", "cancelled_snapshot", "snapshot"]
+
+_NO_VARIABLES = contextvars.Context()
+_NO_ENTRIES: Mapping[str, Any] = MappingProxyType({})
 
 
 @frozen(eq=False)
@@ -32,6 +36,25 @@ class Emission:
     own_timeout: float | None = None  # seconds: set where the execution itself fails by it
     until: Callable[[Any], Any] | None = None
     emitted_at: float | None = None  # when its group was opened
+
+    def for_snapshots(self, at: float) -> Emission:
+        """As much of a group that was opened *at* as `snapshot` reads.
+
+        Whoever keeps a snapshot, or what makes one later, keeps neither the actors nor what was in
+        the emitting code's variables: its context, and so its runtime.
+        """
+        return Emission(
+            self.process,
+            self.depth,
+            self.priority,
+            _NO_VARIABLES,
+            _NO_ENTRIES,
+            self.task_base,
+            self.parent_id,
+            None,
+            self.group_id,
+            emitted_at=at,
+        )
 
     def opened(self, at: float, group: Any, parent: Any) -> Emission:
         """The same of a group that was opened *at*; `attrs.evolve` takes ten times as long."""

@@ -64,8 +64,7 @@ def open_group(message: SubmitGroup, environment: Environment) -> OpenedGroup:
     emission, now = message.emission, environment.clock.now()
     drawn = Drawn() if message.lazy else None
     children = message.children if drawn is None else drawn
-    # What makes snapshots later must not keep the actors alive.
-    plain = emission.opened(now, None, None)
+    plain = emission.for_snapshots(now)
     made: dict[int, Execution] | None = {} if policy.keep else None
     describe = functools.partial(_describe, plain, children, made, cancel_rest=policy.cancel_rest)
     expected = None if message.lazy else len(message.children)

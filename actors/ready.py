@@ -109,21 +109,21 @@ class Turns:
     """When each running process was last served; shared by all queues of one allocator."""
 
     def __init__(self) -> None:
-        self._last: dict[str, int] = {}
+        self.last: dict[str, int] = {}  # by process; what `of` answers, without a call
         self._tick = 0
 
     def of(self, process_id: str) -> int:
         """The turn of the process's last start."""
-        return self._last.get(process_id, 0)
+        return self.last.get(process_id, 0)
 
     def served(self, process_id: str) -> None:
         """The process has just been served: the others come first."""
         self._tick += 1
-        self._last[process_id] = self._tick
+        self.last[process_id] = self._tick
 
     def forget(self, process_id: str) -> None:
         """The process has ended."""
-        self._last.pop(process_id, None)
+        self.last.pop(process_id, None)
 
 
 # Depth, order of arrival, and a number of its own: what is given back keeps its place.
@@ -184,7 +184,7 @@ class ReadyQueue:
         lane = level.lanes.get(item.process_id)
         if lane is None:
             lane = level.lanes[item.process_id] = []
-            heapq.heappush(level.order, (self._turns.of(item.process_id), item.process_id))
+            heapq.heappush(level.order, (self._turns.last.get(item.process_id, 0), item.process_id))
         self._ticks += 1
         heapq.heappush(lane, (-item.depth, item.seq, self._ticks, item))
 
@@ -202,11 +202,6 @@ class ReadyQueue:
                     del level.lanes[process_id]
             level.order = [entry for entry in level.order if entry[1] in level.lanes]
             heapq.heapify(level.order)
-
-    @property
-    def empty(self) -> bool:
-        """Whether nothing is queued."""
-        return self.head() is None
 
     def head(self) -> tuple[Key, Queued] | None:
         """The work that is next, and its place in the order of starts; ``None`` if empty."""
@@ -256,7 +251,7 @@ class ReadyQueue:
                 heapq.heappop(order)
                 del level.lanes[process_id]
                 continue
-            current = self._turns.of(process_id)
+            current = self._turns.last.get(process_id, 0)
             if turn == current:
                 return turn, lane[0]
             heapq.heapreplace(order, (current, process_id))

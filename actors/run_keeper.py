@@ -244,7 +244,7 @@ class RunKeeper(AllocatorRecord):
         """
         front: Front | None = NOBODY
         only: Run | None = None
-        if self._leaves_at_all is not False and not self._draining:
+        if self._environment.longest_run and not self._draining:
             front = self._admission.front()
             rest = self._with_rest() if self._shared else ()
             if front is None and len(rest) == 1:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Callable, Iterable
-from typing import Any
+from functools import partial
 
 from actors.environment import Publisher
 from actors.stats import Stats
@@ -22,7 +22,7 @@ from runtime.checking.limits import LimitChecks
 from runtime.checking.states import StateChecks
 from runtime.checking.violations import Invariant, InvariantViolation, Violation
 from runtime.checking.waits import WaitChecks
-from runtime.observing import Fact, Observer
+from runtime.observing import Fact
 
 __all__ = ["ChangeTap", "Invariant", "InvariantChecker", "InvariantViolation", "Violation"]
 
@@ -35,9 +35,9 @@ _HANDLERS = by_kind(
 class InvariantChecker:
     """Collects what happens in one runtime and says what should not have.
 
-    Give it changes of state, messages, or facts that an `Observer` has written down, in the order
-    in which they happened; `on_change` may be called on any thread, the rest on one. What it is
-    given is looked at by `verify`.
+    Give it changes of state, or facts that an `Observer` has written down, in the order in which
+    they happened; `on_change` may be called on any thread, the rest on one. What it is given is
+    looked at by `verify`.
 
     Args:
         workers: How many blocking actions may run their code at once; ``None``: not checked.
@@ -53,14 +53,13 @@ class InvariantChecker:
         self._changes: deque[tuple[Execution, ExecutionState, float]] = deque()
         self._facts: list[Fact] = []
         self._last = -math.inf  # when the last fact was
-        self.now = 0.0  # of the last message
-        self.path: tuple[str, ...] = ()  # there are no switches
-        self._observer = Observer(self._facts, self)
-        self._groups = GroupChecks(self._report)
-        self._executions = ExecutionChecks(self._report, self._groups)
-        self._waits = WaitChecks(self._report, self._groups)
-        self._limits = LimitChecks(self._report, workers)
-        self._states = StateChecks(self._report)
+        # No method of its own: checks that referred back to it would be freed by no count.
+        report = self._report = partial(_report, self.violations)
+        self._groups = GroupChecks(report)
+        self._executions = ExecutionChecks(report, self._groups)
+        self._waits = WaitChecks(report, self._groups)
+        self._limits = LimitChecks(report, workers)
+        self._states = StateChecks(report)
         self._parts = self._executions, self._groups, self._waits, self._limits  # as _HANDLERS
 
     # What happens
@@ -68,11 +67,6 @@ class InvariantChecker:
     def on_change(self, execution: Execution, previous: ExecutionState, at: float) -> None:
         """An execution, now *execution*, was *previous* until *at*."""
         self._changes.append((execution, previous, at))
-
-    def on_message(self, now: float, actor: Any, message: Any) -> Callable[[Any], None] | None:
-        """An actor is about to handle a message; call what this returns with it after that."""
-        self.now = now
-        return self._observer.on_message(actor, message)
 
     def on_fact(self, fact: Fact) -> None:
         """What an observer of the same runtime has written down."""
@@ -83,9 +77,6 @@ class InvariantChecker:
         self._states.verify_stats(stats)
 
     # What should not have
-
-    def _report(self, invariant: Invariant, at: float | None, what: str, *subjects: str) -> None:
-        self.violations.append(Violation(invariant, what, subjects, at))
 
     def look(self, *, drained: bool = False) -> list[Violation]:
         """Look at what has happened since the last time; all violations so far.
@@ -123,6 +114,16 @@ class InvariantChecker:
         violations = self.look(drained=drained)
         if violations:
             raise InvariantViolation(tuple(violations))
+
+
+def _report(
+    violations: list[Violation],
+    invariant: Invariant,
+    at: float | None,
+    what: str,
+    *subjects: str,
+) -> None:
+    violations.append(Violation(invariant, what, subjects, at))
 
 
 class ChangeTap:

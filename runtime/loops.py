@@ -45,7 +45,6 @@ class Loops:
         self._starts: deque[Attempt | Run | Callable[[], object]] = deque()
         self._wakes: deque[None] = deque()  # holds one item while a wake-up is on its way
         self._tasks: dict[asyncio.Task[None], Attempt] = {}
-        self._on_done = self._note_end  # bound once, not once for every task
 
     def serve(
         self,
@@ -139,7 +138,7 @@ class Loops:
             return
         task = loop.create_task(self._run(attempt), context=attempt.variables.copy())
         self._tasks[task] = attempt
-        task.add_done_callback(self._on_done)
+        task.add_done_callback(self._note_end)
 
     def _create_leaves(self, loop: asyncio.AbstractEventLoop, run: Run) -> None:
         copy, run_leaf = run.batch.variables.copy, self._run_leaf

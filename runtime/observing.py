@@ -168,6 +168,7 @@ class Observer:
         kind = message.__class__
         is_group = actor.__class__ is CorrelationGroupActor
         if is_group and actor.group_id not in self._results:
+            self._results[actor.group_id] = None
             self.look(actor)  # an empty group has decided when it was made
         read = _READERS.get(kind)
         if read is not None:
@@ -186,20 +187,22 @@ class Observer:
 
     def took_in(self, group: CorrelationGroupActor) -> None:
         """A group has taken in the reports of its leaves, and goes on to what it was told."""
-        fact = self._held.pop(group.group_id, None)
-        if fact is not None:
-            self.look(group)
-            self._append(fact)
+        if self._held:
+            fact = self._held.pop(group.group_id, None)
+            if fact is not None:
+                self.look(group)
+                self._append(fact)
         self.look(group)
 
     def look(self, group: CorrelationGroupActor) -> None:
         """Note what a group has decided."""
-        self.saw_result(group.group_id, group.result)
+        result = group.result
+        if result is not None:
+            self.saw_result(group.group_id, result)
 
     def saw_result(self, group_id: str, result: GroupResult | None) -> None:
         """Somebody has seen what a group has decided; ``None``: nothing yet."""
-        known = self._results.setdefault(group_id)
-        if result is not None and result is not known:
+        if result is not None and result is not self._results.get(group_id):
             self._results[group_id] = result
             self.note(DECIDED, group_id, result, tuple(result.outputs))
 

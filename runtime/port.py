@@ -10,6 +10,7 @@ import asyncio
 import contextvars
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import AbstractContextManager
+from functools import partial
 from typing import Any
 
 from actors.attempt import Attempt
@@ -177,7 +178,8 @@ class RuntimePort:
         draw: Callable[[Future[str]], object] | None = None,
     ) -> Future[str]:
         """Ask for a group; a lazy one is drawn by *draw*, which is told when it is open."""
-        reply: PromptReply[str] = PromptReply(lambda: attempt_over(attempt.execution_id))
+        # A reply may be kept, the attempt must not be.
+        reply: PromptReply[str] = PromptReply(partial(attempt_over, attempt.execution_id))
         variables = contextvars.copy_context()
         lazy = draw is not None
         if draw is not None:  # before it can open: an open group without its source never ends
@@ -208,7 +210,7 @@ class RuntimePort:
         if attempt is None:
             return self.submit_root(child, action)
         attempt.check()
-        reply: Reply[Execution] = Reply(lambda: attempt_over(attempt.execution_id))
+        reply: Reply[Execution] = Reply(partial(attempt_over, attempt.execution_id))
         variables = contextvars.copy_context()
         request(attempt.ref, Call(attempt.number, child, action, variables, reply))
         return reply

@@ -64,7 +64,8 @@ class Future(Settled, pykka.Future[T]):
             outcome = self._wait(timeout)
         value, error, traceback = outcome
         if error is None:
-            return cast("T", value)
+            answer: T = value
+            return answer
         try:
             raise error.with_traceback(traceback)
         finally:

@@ -9,7 +9,7 @@ import logging
 from collections.abc import Callable
 from itertools import count
 from types import TracebackType
-from typing import Any, Self, TypeAlias, cast
+from typing import Any, Self, TypeAlias
 
 _logger = logging.getLogger("actors.system")
 
@@ -84,7 +84,8 @@ class Settled:
     def _register(self, token: int, fn: Callback) -> None:
         callbacks = self._callbacks
         if callbacks is None:
-            callbacks = cast("dict[int, Callback]", self.__dict__.setdefault("_callbacks", {}))
+            made: dict[int, Callback] = self.__dict__.setdefault("_callbacks", {})
+            callbacks = made
         callbacks[token] = fn
         if not self.done():
             self._watch()

@@ -22,7 +22,10 @@ SPARE = 64  # greenlets that a thread keeps for its next simulation
 
 
 class SwitchBackend(Protocol):
-    """Makes tasks and passes control. Only the task that has control calls it."""
+    """Makes tasks. Only the task that has control calls it, and each task's ``handle.switch()``.
+
+    That passes control to the task; it returns when control comes back to the caller.
+    """
 
     def adopt(self, main: SimTask) -> None:
         """Make the calling code the first task."""
@@ -30,10 +33,6 @@ class SwitchBackend(Protocol):
 
     def make(self, task: SimTask, body: Callable[[SimTask], SimTask]) -> None:
         """Prepare *task*; *body* runs in it and returns the task that control passes to."""
-        ...
-
-    def switch(self, leaving: SimTask, to: SimTask) -> None:
-        """Pass control to *to*; returns when control comes back to *leaving*."""
         ...
 
     def frame(self, task: SimTask) -> FrameType | None:
@@ -69,12 +68,6 @@ class GreenletBackend:
     def make(self, task: SimTask, body: Callable[[SimTask], SimTask]) -> None:
         task.handle = self._crew.carrier_for(task, body)
 
-    def switch(self, leaving: SimTask, to: SimTask) -> None:  # noqa: ARG002 - the protocol's
-        handle = to.handle
-        if not handle:  # it has not begun
-            handle = self._crew.way_to(handle)
-        handle.switch()
-
     def frame(self, task: SimTask) -> FrameType | None:
         frame: FrameType | None = task.handle.gr_frame
         return frame
@@ -90,8 +83,8 @@ class _Crew:
 
     It costs thirty times what a switch costs, most of it for memory (``benchmarks/simulation.py``).
     A greenlet begins with the recursion depth of the one that first switches to it. So a *starter*
-    with a shallow stack does that for all of them, or a chain of tasks that start each other would
-    run out of it.
+    with a shallow stack does that for all of them as soon as they are made, or a chain of tasks
+    that start each other would run out of it.
     """
 
     def __init__(self, greenlets: Any, *, is_traced: bool) -> None:
@@ -99,7 +92,8 @@ class _Crew:
         self._make = greenlets.greenlet
         self._main = greenlets.getcurrent()
         self._spare: list[_Carrier] = []
-        self._starting: Any = None
+        self._hired: tuple[Any, Any] | None = None  # who begins, and to whom it then passes control
+        self._getcurrent = greenlets.getcurrent
         self._starter = self._make(self._start_them, self._main)
         self._starter.switch()
 
@@ -112,6 +106,8 @@ class _Crew:
             carrier = _Carrier(self)
             # all below main: parents make no cycle
             carrier.handle = self._make(carrier.run, self._main)
+            self._hired = carrier.handle, self._getcurrent()
+            self._starter.switch()
         carrier.job = (task, body)
         return carrier.handle
 
@@ -122,13 +118,6 @@ class _Crew:
             self._spare.append(carrier)
         return keep
 
-    def way_to(self, handle: Any) -> Any:
-        """Whom to switch to, so that *handle* goes on."""
-        if handle:  # it has begun
-            return handle
-        self._starting = handle
-        return self._starter
-
     def disband(self) -> None:
         """End them all: what a suspended greenlet refers to is never collected."""
         self._starter.switch()
@@ -137,9 +126,11 @@ class _Crew:
 
     def _start_them(self) -> None:
         self._main.switch()
-        while (starting := self._starting) is not None:
-            self._starting = None
-            starting.switch()
+        while (hired := self._hired) is not None:
+            self._hired = None
+            handle, maker = hired
+            del hired  # or both would live until the next one
+            handle.switch(maker)
 
 
 class _Carrier:
@@ -152,8 +143,10 @@ class _Carrier:
         self.handle: Any = None
         self.job: tuple[SimTask, Callable[[SimTask], SimTask]] | None = None
 
-    def run(self) -> None:
+    def run(self, maker: Any) -> None:
         """The life of its greenlet."""
+        maker.switch()  # until there is a job
+        del maker
         while (following := self._work()) is not None:
             if not self._crew.take_back(self):
                 self.handle.parent = following  # to whom a greenlet that ends passes control
@@ -165,7 +158,7 @@ class _Carrier:
         if self.job is None:
             return None
         (task, body), self.job = self.job, None
-        return self._crew.way_to(body(task).handle)
+        return body(task).handle
 
 
 _here = _local()  # what each thread has of its own
@@ -187,25 +180,31 @@ def _crew_of_this_thread(greenlets: Any) -> _Crew:
 class _Baton:
     """One real thread, which runs while it holds the baton."""
 
-    __slots__ = ("ident", "lock")
+    __slots__ = ("_backend", "ident", "lock")
 
-    def __init__(self, ident: int = 0) -> None:
+    def __init__(self, backend: BatonBackend, ident: int = 0) -> None:
+        self._backend = backend
         self.ident = ident
         self.lock = allocate_lock()
         self.lock.acquire()
+
+    def switch(self) -> None:
+        """As `SwitchBackend` says."""
+        leaving, self._backend.running = self._backend.running, self
+        self.lock.release()
+        leaving.lock.acquire()
 
 
 class BatonBackend:
     """Tasks are real threads; exactly one of them is not waiting for the baton."""
 
-    def __init__(self) -> None:
-        self._left: dict[int, Any] = {}
+    running: _Baton
 
     def adopt(self, main: SimTask) -> None:
-        main.handle = _Baton(get_ident())
+        main.handle = self.running = _Baton(self, get_ident())
 
     def make(self, task: SimTask, body: Callable[[SimTask], SimTask]) -> None:
-        baton = task.handle = _Baton()
+        baton = task.handle = _Baton(self)
         world = worlds[get_ident()]
 
         def run() -> None:
@@ -216,13 +215,10 @@ class BatonBackend:
                 following = body(task)
             finally:
                 del worlds[baton.ident]
-            following.handle.lock.release()
+            self.running = following.handle
+            self.running.lock.release()
 
         start_new_thread(run, ())
-
-    def switch(self, leaving: SimTask, to: SimTask) -> None:
-        to.handle.lock.release()
-        leaving.handle.lock.acquire()
 
     def frame(self, task: SimTask) -> FrameType | None:
         return real_current_frames().get(task.handle.ident)

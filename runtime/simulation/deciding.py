@@ -10,7 +10,7 @@ from runtime.simulation.choices import CLOCK, MANY, Chooser, Options
 from runtime.simulation.choosers import Plain
 from runtime.simulation.errors import SimulationOverrunError
 from runtime.simulation.log import WorldLog
-from runtime.simulation.tasks import SimTask, TaskState
+from runtime.simulation.tasks import SimTask, TaskState, nothing
 
 __all__ = ["LAG", "MAX_STEPS", "Deciding"]
 
@@ -36,7 +36,7 @@ class Deciding(WorldLog, ABC):
         self.lag = lag  # what is left of it
         self.max_steps = max_steps
         self.ready: list[SimTask] = []  # who can run beside the current one, in order of arrival
-        self.main = SimTask(0, "main", _nothing)
+        self.main = SimTask(0, "main", nothing)
         self.current = self.main
         self._alarms = Alarms()
         self._unasked = 0  # timers that fired because nothing could run
@@ -103,7 +103,7 @@ class Deciding(WorldLog, ABC):
 
     def _ask(self, task: SimTask, options: Sequence[SimTask], clock: bool, runnable: bool) -> int:  # noqa: FBT001
         self.steps += 1
-        if not self._may_go_on():
+        if self.steps + self._unasked > self.max_steps and not self._may_go_on():
             return 0
         try:
             choice = self.chooser.choose(task, options, clock)
@@ -166,7 +166,3 @@ class Deciding(WorldLog, ABC):
         alarm = self._alarms.take()
         self.now = max(self.now, alarm.when)
         alarm.fire()
-
-
-def _nothing() -> None:
-    """The main task runs no function: it is the code that has entered the world."""

@@ -250,6 +250,13 @@ class SimSystem(ActorSystem):
             )
         return home
 
+    def on_ended(self, ref: pykka.ActorRef[Any]) -> None:
+        """As `ActorSystem.on_ended`; the actor no longer refers to itself, so a count frees it."""
+        actor = ref._actor_weakref()  # noqa: SLF001 - it ends
+        if actor is not None:
+            vars(actor).pop("_actor_receive", None)
+        super().on_ended(ref)
+
     def _deliver(
         self,
         actor: PooledActor,

@@ -14,6 +14,7 @@ import threading
 import time
 from types import FrameType
 from typing import TYPE_CHECKING, Any
+from weakref import ref
 
 from runtime.simulation.errors import UncontrolledError
 from runtime.simulation.patches.install import REAL
@@ -57,10 +58,12 @@ class Guard:
         self._world = None
 
     def _run(self) -> None:
+        world: World | None
         last: object = None
         work = since = 0.0
         idle = 0
         while idle < IDLE_TICKS:
+            world = None  # it is to be freed on its own thread, and not here
             self._tick.acquire(timeout=self._patience)
             world = self._world
             if world is None or world.blocked_for_real is not None:
@@ -68,7 +71,7 @@ class Guard:
                 continue
             idle = 0
             ident = _ident(world)
-            sign = (world, ident, world.steps, len(world.path), world.current.step)
+            sign = (ref(world), ident, world.steps, len(world.path), world.current.step)
             spent, now = _processor_time(ident), _monotonic()
             asleep = spent is not None and sign == last and spent - work < SHARE * (now - since)
             if asleep:

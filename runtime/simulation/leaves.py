@@ -17,6 +17,7 @@ from actors.group import CorrelationGroupActor
 from actors.messages import AttemptEnded
 from actors.run import LEAF, LeafAttempt, Run
 from orchestrator.errors import Cancelled
+from orchestrator.expansion import is_template
 from orchestrator.values import ExecutionState
 from runtime import observing
 from runtime.leaves import Leaves
@@ -58,11 +59,11 @@ class WatchedLeaves(Leaves):
         if run.ledger is None:  # else it is one child, of which nobody else knows
             run.pending = _Pending(world, run.pending)
         run.owners = _Owners(world, run.owners)
-        run.fates = _Fates(self, run)
+        run.fates = _Fates(self, batch, run.owners)
         reports = batch.reports
         if isinstance(reports, Reports) and not isinstance(reports.ends, _Ends):
             group = reports.group._actor_weakref()  # noqa: SLF001 - it is alive: its emitter is
-            reports.ends = _Ends(world, self.observer, batch, reports.ends, group)
+            reports.ends = _Ends(world, self.observer, batch.children, reports.ends, group)
             reports.__class__ = _Reports  # the same object: others may have it already
         if run.ledger is not None:  # it is told to nobody
             child, emission = batch.children[0], batch.emission
@@ -131,24 +132,25 @@ class _Owners(dict[int, object]):
 
 
 class _Fates(dict[int, object]):
-    """What children end as."""
+    """What children end as. It does not refer to its run, or no count would free the two."""
 
-    def __init__(self, leaves: WatchedLeaves, run: Run) -> None:
-        super().__init__(run.fates)
+    def __init__(self, leaves: WatchedLeaves, batch: Batch, owners: dict[int, object]) -> None:
+        super().__init__()
         self._leaves = leaves
-        self._run = run
+        self._batch = batch
+        self._owners = owners
 
     def setdefault(self, index: int, fate: object) -> object:  # type: ignore[override]
-        leaves, run = self._leaves, self._run
+        leaves, batch = self._leaves, self._batch
         if fate is LEAF:  # its code has returned
-            leaves.note_return(run.owners[index])
+            leaves.note_return(self._owners[index])
         leaves.world.pause()
         settled = super().setdefault(index, fate)
         if fate is not LEAF:
             leaves.world.pause()  # it is an actor, and the allocator has not been told
-        if fate is LEAF and settled is LEAF and run.batch.group is None:
+        if fate is LEAF and settled is LEAF and batch.group is None:
             # A called child is over with that.
-            name = run.batch.id_of(index)
+            name = batch.id_of(index)
             leaves.observer.note(observing.SETTLED, name, ExecutionState.COMPLETED)
         return settled
 
@@ -180,14 +182,14 @@ class _Ends(deque["Completed"]):
         self,
         world: World,
         observer: Observer,
-        batch: Batch,
+        children: Any,
         ends: deque[Completed],
         group: CorrelationGroupActor,
     ) -> None:
         super().__init__(ends)
         self._world = world
         self._observer = observer
-        self._batch = batch
+        self._children = children  # of the group; their batch would refer back to this
         self._group = ref(group)
         self._take_in = group.take_in_reports.__func__  # type: ignore[attr-defined]  # unbound
         group.take_in_reports = self._taken_in  # type: ignore[method-assign]
@@ -211,7 +213,8 @@ class _Ends(deque["Completed"]):
         self._observer.look(group)  # what it has decided without this one
         end = super().popleft()
         index, drawn = end[0], group.drawn
-        name = self._batch.id_of(index) if drawn is None else drawn[index].id
+        children = self._children if drawn is None else drawn
+        name = children.id_of(index) if is_template(children) else children[index].id
         child = LeafEnd(name, end[1])
         self._observer.note(observing.REPORTED, group.group_id, index, child)
         return end

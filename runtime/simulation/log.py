@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 __all__ = ["WorldLog"]
 
+_SWITCH_POINT = 3  # frames from a choice up to `World`'s method: no line of a user's before it
+
 
 class WorldLog:
     """The record of a world. Only added to, by the world's own steps."""
@@ -50,7 +52,7 @@ class WorldLog:
     def note_choice(self, task: SimTask, chosen: str, *, runnable: bool) -> None:
         """The chooser has left the plain order: *chosen*, not *task* or whoever came next."""
         self.deviations.append((task.name, task.step, task.visits, chosen))
-        place = spot(sys._getframe(1))  # noqa: SLF001
+        place = spot(sys._getframe(_SWITCH_POINT))  # noqa: SLF001
         self.facts.append((CHOICE, self.now, len(self.path), task.name, chosen, runnable, place))
 
     def note_decision(self, task: SimTask, what: str, choice: int, told: object) -> None:

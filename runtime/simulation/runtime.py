@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from types import TracebackType
 from typing import Self
 
@@ -122,13 +123,10 @@ class SimulatedRuntime(WatchedRuntime):
         )
         mortal = self._faults is not None and self._faults.process_deaths
         processes = SimProcessHost(world, mortal=mortal)
-        return Machinery(clock, SimDispatcher(world), system, processes, self._draw_jitter)
+        return Machinery(clock, SimDispatcher(world), system, processes, partial(_jitter, world))
 
     def _adopt(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loops.adopt(loop)  # and an interrupt is the world's
-
-    def _draw_jitter(self) -> float:
-        return self._world.decide("jitter", _JITTER) / _JITTER
 
     def check(self) -> None:
         """As `RuntimePort.check`; outside its block it is refused too."""
@@ -179,6 +177,10 @@ class SimulatedRuntime(WatchedRuntime):
 
     def __repr__(self) -> str:
         return f"<SimulatedRuntime with {self._workers} workers, at {self._world.now:.3f} s>"
+
+
+def _jitter(world: World) -> float:
+    return world.decide("jitter", _JITTER) / _JITTER
 
 
 def _check_joins(

@@ -10,15 +10,17 @@ from typing import TYPE_CHECKING, Any
 from actors.system.parking import ThreadHooks
 
 if TYPE_CHECKING:
-    import threading
     from asyncio import AbstractEventLoop
 
     from runtime.simulation.processes import SimChild
 
-__all__ = ["SimTask", "TaskKilled", "TaskState"]
+__all__ = ["NO_HOOKS", "SimTask", "TaskKilled", "TaskState", "nothing"]
+
+NO_HOOKS = ThreadHooks()
 
 
-_NO_HOOKS = ThreadHooks()
+def nothing() -> None:
+    """What a task runs that is the code which has entered the world, or that is over."""
 
 
 class TaskKilled(BaseException):
@@ -53,7 +55,6 @@ class SimTask:
         "process",
         "state",
         "step",
-        "thread",
         "visits",
         "waiting_for",
     )
@@ -63,7 +64,7 @@ class SimTask:
         ident: int,
         name: str,
         function: Callable[[], object],
-        hooks: ThreadHooks = _NO_HOOKS,
+        hooks: ThreadHooks = NO_HOOKS,
     ) -> None:
         self.ident = ident  # what get_ident() answers inside it
         self.name = name  # the same in every run of one schedule
@@ -79,7 +80,6 @@ class SimTask:
         self.step = 0  # switch points that it has passed
         self.visits = 0  # choices that were made at this step
         self.process: SimChild | None = None  # that it stands for
-        self.thread: threading.Thread | None = None  # whose start() made it
         self.waiting_for: str | Callable[[], str] = ""  # while it is blocked, for reports
 
     @property

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable
 from itertools import count
 from types import FrameType
 
-from actors.system.parking import ThreadHooks
+from actors.system.parking import Blocker, ThreadHooks
 from orchestrator.ids import replace_id_source
 from runtime.simulation.backends import make_backend
 from runtime.simulation.choices import Chooser
@@ -31,7 +31,7 @@ from runtime.simulation.loop_state import LoopState
 from runtime.simulation.parker import SimParker
 from runtime.simulation.patches.threads import forget_thread
 from runtime.simulation.stacks import where
-from runtime.simulation.tasks import SimTask, TaskKilled, TaskState
+from runtime.simulation.tasks import NO_HOOKS, SimTask, TaskKilled, TaskState, nothing
 
 __all__ = ["LAG", "MAX_STEPS", "World"]
 
@@ -66,9 +66,8 @@ class World(Deciding):
         self.entered = False
         self.backend_name = backend
         self._backend = make_backend(backend)
-        self._switch_to = self._backend.switch  # bound once: it is called at every switch
         self._loops = LoopState()
-        self._hooks = ThreadHooks(self.new_parker, None, self.time)  # of every new task
+        self._hooks = self._last_hooks = NO_HOOKS  # of every new task; what was made last
         self._idents = count(FIRST_IDENT)
         self._kinds: dict[str, int] = {}
         self._foreign: str | None = None
@@ -91,7 +90,7 @@ class World(Deciding):
             message = "this thread is in a simulation already; leave it before another begins"
             raise SimulationError(message)
         self.main.ident = ident
-        self.main.hooks = self._hooks
+        self.main.hooks = self._hooks = ThreadHooks(self.new_parker, None, self.time)
         self._backend.adopt(self.main)
         worlds[ident] = self
         self.entered = True
@@ -117,8 +116,17 @@ class World(Deciding):
             self._backend.release()
             replace_id_source(self._previous_ids)
             del worlds[self.main.ident]
+            self._let_go()
             if self._collects:
                 gc.enable()
+
+    def _let_go(self) -> None:
+        """Cut what refers back to this world: collecting thousands of cycles a second is dear."""
+        del self._interrupts
+        self.main.hooks = self._hooks = self._last_hooks = NO_HOOKS
+        self.on_leave.clear()
+        self._alarms.heap.clear()
+        self.schedule = None
 
     def _kill_all(self) -> None:
         self._ending = True
@@ -127,6 +135,13 @@ class World(Deciding):
             task.killed = True
             if task.state is not TaskState.OVER:
                 self._switch(task)
+
+    def hooks_with(self, blocker: Blocker | None) -> ThreadHooks:
+        """How a task waits whose waits are wrapped in what *blocker* makes: mostly the last one."""
+        hooks = self._last_hooks
+        if hooks.blocker is not blocker or hooks is NO_HOOKS:
+            hooks = self._last_hooks = ThreadHooks(self.new_parker, blocker, self.time)
+        return hooks
 
     def new_parker(self) -> SimParker:
         """What a task of this world parks on."""
@@ -169,6 +184,7 @@ class World(Deciding):
         self._loops.forget(task)
         forget_thread(task)
         task.state = TaskState.OVER
+        task.function, task.hooks = nothing, NO_HOOKS  # they refer to the task, and to this
         del self.tasks[task]
         if not task.killed:
             self.note_over(task)
@@ -253,7 +269,7 @@ class World(Deciding):
             self._loops.leave(leaving)
         self.current = to
         self.path.append(to.name)
-        self._switch_to(leaving, to)
+        to.handle.switch()
         if loop is not None:
             self._loops.come_back(leaving)
 

@@ -81,7 +81,7 @@ def census(runtime: Any = None) -> Counter[str]:
                 allocator._queued_since,
                 allocator._graph._targets,
                 allocator._graph._entered,
-                allocator._admission.turns._last,
+                allocator._admission.turns.last,
                 allocator._admission._limits,
                 allocator._admission._lanes,
                 allocator._admission._returning,

@@ -605,6 +605,19 @@ def test_after_close_nothing_is_left_of_what_was_cancelled_by_it(actions: Action
     becomes(before, census, Counter())
 
 
+def test_a_result_that_is_kept_keeps_no_runtime(actions: ActionRegistry) -> None:
+    runtime = LocalRuntime(actions, workers=2)
+    with runtime, runtime.execution() as orchestrator:
+        group = orchestrator.emit_children(children("t:echo", range(3)))
+        orchestrator.await_group(group)
+        kept = runtime.await_group(group).get()
+    gone = weakref.ref(runtime)
+    del runtime, orchestrator
+    gc.collect()
+    assert gone() is None
+    assert [each.output for each in kept.executions] == [0, 1, 2]
+
+
 def test_actor_systems_that_were_stopped_leave_nothing() -> None:
     import pykka  # noqa: PLC0415 - needed here alone
 

@@ -54,7 +54,7 @@ class _Hooks:
         if world is None:
             self._real.hooks = hooks
         else:
-            world.current.hooks = ThreadHooks(world.new_parker, hooks.blocker, world.time)
+            world.current.hooks = world.hooks_with(hooks.blocker)
 
 
 def install() -> None:

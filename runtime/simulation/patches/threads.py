@@ -49,7 +49,6 @@ def start(self: Any) -> None:
 
 def _start_task(world: World, thread: Any) -> None:
     task = world.spawn("thread", lambda: _run(thread, task))
-    task.thread = thread
     thread._sim_task = task  # noqa: SLF001 - it is ours now
     thread._ident = task.ident  # noqa: SLF001
     thread._started._flag = True  # noqa: SLF001 - nobody can wait for it yet

@@ -53,8 +53,8 @@ MUTANTS = (
         "19",
         "the jitter of a retry is random, and no schedule's to say",
         (
-            '        return self._world.decide("jitter", _JITTER) / _JITTER\n',
-            "        import random\n\n        return random.SystemRandom().random()\n",
+            '    return world.decide("jitter", _JITTER) / _JITTER\n',
+            "    import random\n\n    return random.SystemRandom().random()\n",
         ),
     ),
     mutant(
