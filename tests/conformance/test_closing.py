@@ -248,10 +248,13 @@ def test_after_close_what_is_finished_can_be_read_and_every_other_call_is_refuse
         lambda: outside.await_group(group),
         lambda: outside.cancel_group(group),
         lambda: outside.cancel(done.id),
+        lambda: outside.sleep(0),
+        lambda: outside.blocking().__enter__(),
         lambda: orchestrator.emit_one(child("t:echo", 1)),
         lambda: orchestrator.emit_for_each([1], "n", Task("t:echo")),
         lambda: asyncio.run(runtime.run_async("t:echo", 1)),
         lambda: asyncio.run(AsyncOrchestrator(runtime).call(child("t:echo", 1))),
+        lambda: asyncio.run(AsyncOrchestrator(runtime).sleep(0)),
     ]
     for call in refused:
         with pytest.raises(RuntimeClosedError):
