@@ -286,6 +286,7 @@ class AllocatorActor(Submitter):
         self._nodes.pop(group_id, None)
         if group is not None:
             group.queued.clear()  # they hold its batches, which hold it
+            self._release_chosen(group, group.chosen)
             self._blocks.pop(group.block, None)
 
     def _on_forget_groups(self, message: ForgetGroups) -> None:

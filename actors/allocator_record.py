@@ -53,6 +53,7 @@ class AllocatorRecord(ProtocolActor):
         self._lenders: dict[Live, None] = {}  # whose code has called children in its place
         self._named: dict[str, tuple[Run, int]] = {}  # other children that are handed out
         self._blocks: dict[str, Batch] = {}  # children of templates, by what their ids begin with
+        self._chosen: dict[str, OpenGroup] = {}  # who has, or had, children of ids made up
         self._open: dict[str, OpenGroup] = {}
         self._nodes: dict[str, GroupNode] = {}
         self._graph = WaitGraph(self._live, self._nodes)

@@ -133,16 +133,54 @@ class Canceller(WaitKeeper):
         return [(run, index) for run in tuple(batch.group.runs)]
 
     def _is_running(self, execution_id: str) -> bool:
-        """Whether an execution of that id has started; asked by callers on their threads too."""
+        """Whether an execution of that id has started; asked by callers on their threads too.
+
+        Or is queued, where the id was made up: no other can be met a second time but in a copy.
+        """
         return (
             execution_id in self._live
             or execution_id in self._environment.loans.runs
             or (bool(self._named or self._blocks) and self._leaf_runs(execution_id))
+            or (execution_id in self._chosen and self._is_queued(execution_id))
         )
 
     def _leaf_runs(self, execution_id: str) -> bool:
-        """Whether a leaf of that id runs."""
+        """Whether a leaf of that id runs, or is about to."""
+        named = self._named.get(execution_id)
+        if named is not None and named[1] not in named[0].owners:
+            return True
         return any(run.runs_code(index) for run, index in self._runs_with(execution_id))
+
+    def _is_queued(self, execution_id: str) -> bool:
+        """Whether a child of that id, which was made up, waits to be handed out."""
+        group = self._chosen.get(execution_id)
+        for queued in () if group is None else tuple(group.queued):
+            batch: Batch | None = queued.payload  # none where it was dropped just now
+            place = None if batch is None or queued.empty else batch.index_of(execution_id)
+            if place is not None and queued.has(place):
+                return True
+        return False
+
+    def _note_chosen(self, group: OpenGroup, names: Sequence[str]) -> None:
+        """Children of these ids, made up, are about to be queued."""
+        group.chosen += names
+        self._chosen.update(dict.fromkeys(names, group))
+
+    def _prune_chosen(self, group: OpenGroup) -> None:
+        """Forget children of an endless source that have started long ago."""
+        if len(group.chosen) >= group.prune_at:
+            chosen, group.chosen = group.chosen, []
+            gone: list[str] = []
+            for name in chosen:
+                (group.chosen if self._is_queued(name) else gone).append(name)
+            self._release_chosen(group, gone)
+            group.prune_at = max(group.prune_at, 2 * len(group.chosen))
+
+    def _release_chosen(self, group: OpenGroup, names: Sequence[str]) -> None:
+        """Forget these ids, but those that another group has by now."""
+        for name in names:
+            if self._chosen.get(name) is group:
+                del self._chosen[name]
 
     def _called(self, execution_id: str) -> Run | None:
         """The run of a called child that is a leaf."""

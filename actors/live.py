@@ -65,6 +65,8 @@ class OpenGroup:
     block: str = ""  # what the ids of a template's children begin with
     runs: dict[Run, None] = field(factory=dict)  # of batches too
     alone: dict[int, Run] = field(factory=dict)  # other runs, each of one child, which has slept
+    chosen: list[str] = field(factory=list)  # ids of children that the application made up
+    prune_at: int = 512  # of a lazy source: so many of them are looked through
 
 
 @define(eq=False)

@@ -29,6 +29,7 @@ from actors.ready import goes_ahead
 from actors.waits import GroupNode
 from orchestrator.errors import DuplicateExecutionError, RuntimeClosedError
 from orchestrator.expansion import is_template
+from orchestrator.ids import chosen_among, was_issued
 from orchestrator.registry import Action
 from orchestrator.values import Execution, ExecutionState
 
@@ -119,7 +120,8 @@ class Submitter(Canceller):
 
     def _on_submit_group(self, message: SubmitGroup) -> None:
         emission = message.emission
-        refusal = self._claim(message.children)
+        chosen: list[str] = []
+        refusal = self._claim(message.children, chosen)
         if refusal is not None:
             tell(emission.parent, Refused(message.reply, refusal))
             return
@@ -140,11 +142,13 @@ class Submitter(Canceller):
         )
         self._nodes[group_id] = node
         group = self._open[group_id] = OpenGroup(ref, node, opened.reports)
+        if chosen:
+            self._note_chosen(group, chosen)
         tell(emission.parent, Admitted(group_id, ref, message.policy.merge, message.reply))
         self._queue_children(group, opened, message.children, message.actions)
 
-    def _claim(self, children: Sequence[Execution]) -> Exception | None:
-        """Take every child's claim, or none."""
+    def _claim(self, children: Sequence[Execution], chosen: list[str]) -> Exception | None:
+        """Take every child's claim, or none; ids that were made up are added to *chosen*."""
         if is_template(children):
             return None  # made for this emit, under ids of its own
         seen: set[str] = set()
@@ -161,6 +165,7 @@ class Submitter(Canceller):
                     claimed.unclaim()
                 return refusal
             seen.add(child.id)
+        chosen += chosen_among(seen)
         return None
 
     def _queue_children(
@@ -216,6 +221,9 @@ class Submitter(Canceller):
             return False
         group.node.out += 1
         action = message.action
+        if not was_issued(message.child.id):
+            self._prune_chosen(group)
+            self._note_chosen(group, (message.child.id,))
         if self._leaves_at_all is False or not action.is_plain or message.child.timeout is not None:
             live = self._incarnate(message.emission, message.child, action, message.index)
             self._queue(live, new_root=False)

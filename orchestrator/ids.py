@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import itertools
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
-__all__ = ["SIMULATED", "new_id", "replace_id_source", "was_issued"]
+__all__ = ["SIMULATED", "chosen_among", "new_id", "replace_id_source", "was_issued"]
 
 SIMULATED = "sim"  # the prefix of what a replacement answers
 
@@ -36,6 +36,12 @@ def replace_id_source(source: Callable[[], str] | None) -> Callable[[], str] | N
 def was_issued(name: object) -> bool:
     """Whether *name* looks like an id that this process gave to something, or part of one."""
     return isinstance(name, str) and name.startswith((f"{_prefix}-", f"{SIMULATED}-"))
+
+
+def chosen_among(names: Iterable[str]) -> list[str]:
+    """Those of *names* that somebody made up; all others come from `new_id`."""
+    issued = (f"{_prefix}-", f"{SIMULATED}-")
+    return [name for name in names if not name.startswith(issued)]
 
 
 def _after_fork() -> None:

@@ -10,7 +10,9 @@ import contextlib
 import sys
 import threading
 import traceback
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from types import FrameType
+from typing import Any
 
 from attrs import define
 
@@ -106,11 +108,32 @@ DRAIN = Subject("runtime", "to end")
 def _describe(attempt: Attempt) -> str:
     lines: Iterable[str] = ()
     if attempt.task is not None:
-        frames = attempt.task.get_stack()
-        lines = (line for frame in frames for line in traceback.format_stack(frame, 1))
+        lines = _stack_of_task(attempt.task.get_coro())
     elif attempt.thread_id is not None:
         lines = _stack_of(attempt.thread_id)
     return f"{attempt.action.name} (execution {attempt.execution_id}):\n{''.join(lines)}"
+
+
+def _stack_of_task(coroutine: Any) -> list[str]:
+    outermost = coroutine.cr_frame
+    for innermost in sys._current_frames().values():  # noqa: SLF001 - as in _stack_of
+        if any(frame is outermost for frame, _line in traceback.walk_stack(innermost)):
+            return traceback.format_stack(innermost)  # it holds up its loop
+    return [line for frame in _frames_of(coroutine) for line in traceback.format_stack(frame, 1)]
+
+
+def _frames_of(awaited: Any) -> Iterator[FrameType]:
+    """Of a coroutine and of all that it awaits; ``Task.get_stack`` has the first of them alone."""
+    while awaited is not None:
+        for kind in ("cr", "gi", "ag"):  # a coroutine, a generator, an async one
+            frame = getattr(awaited, f"{kind}_frame", None)
+            if frame is not None:
+                yield frame
+                next_one = "gi_yieldfrom" if kind == "gi" else f"{kind}_await"
+                awaited = getattr(awaited, next_one)
+                break
+        else:
+            return
 
 
 def _if_alive(thread: threading.Thread) -> list[str]:

@@ -73,11 +73,13 @@ class Handle:
 
     def cancel(self, reason: str = "") -> None:
         """Cancel it and everything below it; nothing happens to one that has ended."""
+        self._runtime.check_fork()
         if not self._ended.done():
             self._runtime.cancel_root(self._id, reason)
 
     def snapshot(self) -> Execution:
         """The execution as it is now."""
+        self._runtime.check_fork()
         if self._ended.done():
             return self._ended.get()
         return self._runtime.snapshot_of(self._id, self._ended)

@@ -119,7 +119,7 @@ class LocalRuntime(CheckedRuntime):
 
     def _make_places(self, machinery: Machinery, loops: Loops) -> Places:
         return Places(
-            machinery.clock, machinery.dispatcher, loops, machinery.processes, self.blocking
+            machinery.clock, machinery.dispatcher, loops, machinery.processes, self.wait_as_worker
         )
 
     def _make_publisher(self, announcements: Publisher) -> Publisher:
@@ -263,7 +263,7 @@ class LocalRuntime(CheckedRuntime):
 
     def stats(self) -> Stats:
         """The counters now; the last ones of a closed runtime."""
-        self._check_fork()
+        self.check_fork()
         if self._closing.stats is not None:
             return self._closing.stats
         reply: PromptReply[Stats] = PromptReply(closed_error)
@@ -338,7 +338,7 @@ class LocalRuntime(CheckedRuntime):
         self._end_check(self._closing.stats)
 
     def _begin_close(self, seconds: float | None) -> float | None:
-        self._check_fork()
+        self.check_fork()
         attempt = current_attempt(self._environment)
         if attempt is not None and not self._closed:
             name = attempt.execution_id

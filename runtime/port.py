@@ -112,12 +112,12 @@ class RuntimePort:
 
     def cancel_root(self, execution_id: str, reason: str) -> None:
         """Cancel by id whatever still runs; the parts of this runtime call it."""
-        self._check_fork()
+        self.check_fork()
         send(self._environment.allocator, CancelExecution(execution_id, reason))
 
     def snapshot_of(self, execution_id: str, ended: Future[Execution]) -> Execution:
         """A live execution as it is now, or as it ended."""
-        self._check_fork()
+        self.check_fork()
         reply: PromptReply[Execution] = PromptReply(closed_error)
         request(self._environment.allocator, SnapshotOther(execution_id, reply))
         try:
@@ -128,10 +128,11 @@ class RuntimePort:
     def check(self) -> None:
         """Raise `RuntimeClosedError` on a closed runtime, or in a forked child."""
         if self._closed or self._forked:
-            self._check_fork()
+            self.check_fork()
             raise closed_error()
 
-    def _check_fork(self) -> None:
+    def check_fork(self) -> None:
+        """Raise `RuntimeClosedError` in a forked child."""
         if self._forked:
             message = (
                 "this is a forked copy of the process that the runtime lives in, and none of its"
@@ -299,7 +300,7 @@ class RuntimePort:
 
     def wait(self, future: Any, timeout: float | None, subject: Subject) -> Any:
         """Block this thread for *future*; the worker of an action is free meanwhile."""
-        self._check_fork()
+        self.check_fork()
         try:
             return self._waits.wait(future, timeout, subject)
         except AwaitTimeoutError as error:
@@ -311,7 +312,7 @@ class RuntimePort:
 
     async def wait_async(self, future: Any, timeout: float | None, subject: Subject) -> Any:
         """The same in a task."""
-        self._check_fork()
+        self.check_fork()
         try:
             return await self._waits.wait_async(future, timeout, subject)
         except AwaitTimeoutError as error:
@@ -360,16 +361,21 @@ class RuntimePort:
 
     def sleep(self, seconds: float) -> None:
         """Block this thread for *seconds*; a cancel ends it."""
-        self._check_fork()
+        self.check()
         self._naps.sleep(seconds)
 
     def sleep_async(self, seconds: float) -> Coroutine[Any, Any, None]:
         """The same in a task."""
-        self._check_fork()
+        self.check()
         return self._naps.sleep_async(seconds)
 
     def blocking(self) -> AbstractContextManager[None]:
         """Free this thread's worker within the block."""
+        self.check()
+        return self.wait_as_worker()
+
+    def wait_as_worker(self) -> AbstractContextManager[None]:
+        """The same for whatever a thread of this runtime waits for, to the end of its close."""
         return self._waits.blocking()
 
 

@@ -7,6 +7,7 @@ from typing import ClassVar
 
 from attrs import define, field
 
+from orchestrator.errors import DuplicateExecutionError
 from orchestrator.values import Execution, ExecutionState
 from runtime import observing
 from runtime.checking.groups import GroupChecks
@@ -33,6 +34,7 @@ class _Life:
     dropped: bool = False  # cancelled in the queue
     ended: ExecutionState | None = None  # it has reported, or settled
     settled: ExecutionState | None = None
+    again: bool = False  # another that is over had its id
 
     @property
     def over(self) -> bool:
@@ -59,15 +61,20 @@ class ExecutionChecks:
     # Where executions come from
 
     def _submitted(self, fact: Fact) -> None:
-        given, parent, is_scope = fact[4], fact[5], fact[8]
-        before = self._lives.get(given.id)
-        if before is not None:
-            if not (is_scope and before.settled):
-                return  # it is refused: the id is taken
-            del self._lives[given.id]  # a scope may have the name of one that is over
-        self._lives[given.id].parent = parent
+        given, parent = fact[4], fact[5]
+        if not self._is_free(given.id):
+            return  # it is refused: the id is taken
+        self._begin(given.id, parent)
         if parent is not None:
             self._lives[parent].calls.append(given.id)
+
+    def _is_free(self, name: str) -> bool:
+        """Whether an execution may have this id: none has, or the one that had is over."""
+        before = self._lives.get(name)
+        return before is None or before.settled is not None or before.over
+
+    def _begin(self, name: str, parent: str | None, group: str | None = None) -> None:
+        self._lives[name] = _Life(name, parent, group, again=name in self._lives)
 
     def _emitted(self, fact: Fact) -> None:
         parent, children, deadline = fact[5], fact[7], fact[11]
@@ -75,14 +82,14 @@ class ExecutionChecks:
         if above is not None:
             self._check_deadline(above, f"group {fact[4]}", fact[4], deadline, fact[1])
         for name in observing.ids_of(children):
-            if name not in self._lives:  # else the emit is refused
-                self._lives[name] = _Life(name, parent, fact[4])
+            if self._is_free(name):  # else the emit is refused
+                self._begin(name, parent, fact[4])
 
     def _drawn(self, fact: Fact) -> None:
         group = self._groups.groups.get(fact[4])
-        if group is not None and fact[6].id not in self._lives:
-            life = self._lives[fact[6].id]
-            life.parent, life.group = group.parent, group.id
+        name = fact[6].id
+        if group is not None and self._is_free(name):
+            self._begin(name, group.parent, group.id)
 
     def _check_deadline(
         self, above: _Life, what: str, name: str, deadline: float | None, at: float
@@ -178,6 +185,8 @@ class ExecutionChecks:
     def _reported(self, fact: Fact) -> None:
         at, child = fact[1], fact[6]
         life = self._lives[child.id]
+        if life.group != fact[4] and isinstance(child.error, DuplicateExecutionError):
+            return  # a lazy source's, which was refused: the id is another's
         if life.ended is not None or life.dropped:
             return  # a second report, which the group has to overlook
         life.ended = child.state
@@ -250,10 +259,13 @@ class ExecutionChecks:
         for group in self._groups.by_parent.get(execution_id, ()):
             if not group.refused:
                 for child in group.children:
-                    yield self._lives[child]
+                    life = self._lives[child]
+                    if life.group == group.id or not life.again:  # else the id is another's
+                        yield life
         for child in self._lives[execution_id].calls:
             life = self._lives[child]
-            if life.attempts:  # else it may have been refused
+            is_its = life.parent == execution_id or not life.again
+            if is_its and life.attempts:  # else it may have been refused
                 yield life
 
     # At the end

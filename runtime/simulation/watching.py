@@ -178,7 +178,7 @@ class WatchedRuntime(LocalRuntime):
 
     def _make_places(self, machinery: Machinery, loops: Loops) -> Places:
         places = WatchedPlaces(
-            machinery.clock, machinery.dispatcher, loops, machinery.processes, self.blocking
+            machinery.clock, machinery.dispatcher, loops, machinery.processes, self.wait_as_worker
         )
         places.watch(self._observer, self._watched_world)
         return places
@@ -243,9 +243,9 @@ class WatchedRuntime(LocalRuntime):
         with self._waiting(None, seconds, None):
             await super().sleep_async(seconds)
 
-    def blocking(self) -> AbstractContextManager[None]:
-        """As `RuntimePort.blocking`."""
-        inner = super().blocking()
+    def wait_as_worker(self) -> AbstractContextManager[None]:
+        """As `RuntimePort.wait_as_worker`."""
+        inner = super().wait_as_worker()
         attempt = current_attempt(self._environment)
         if attempt is None or not attempt.on_own_thread():
             return inner

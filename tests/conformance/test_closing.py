@@ -176,6 +176,38 @@ def test_a_close_that_runs_out_of_time_names_the_action_and_its_stack_and_can_be
     assert quiet(runtime.stats())
 
 
+@pytest.mark.parametrize("how", ["awaits", "holds up its loop"])
+def test_the_stack_of_an_async_action_is_told_down_to_what_it_awaits(
+    make_runtime: Run, how: str
+) -> None:
+    gate, started = Gate(), Gate()
+
+    async def action() -> None:
+        await on_and_on()
+
+    async def on_and_on() -> None:
+        if how == "awaits":
+            started.open()
+            await gate
+        else:
+            never_returns()
+
+    def never_returns() -> None:
+        started.open()
+        gate.wait()
+
+    runtime = make_runtime()
+    runtime.spawn(action)
+    started.wait()
+    with pytest.raises(CloseTimeoutError) as caught:
+        runtime.close(SOON)
+    (told,) = caught.value.still_running
+    assert "in on_and_on" in told
+    assert ("in never_returns" in told) == (how != "awaits")
+    gate.open()
+    runtime.close(LIMIT)
+
+
 def test_beside_an_action_that_never_ends_everything_else_still_answers(
     make_runtime: Run, actions: ActionRegistry
 ) -> None:
@@ -248,10 +280,13 @@ def test_after_close_what_is_finished_can_be_read_and_every_other_call_is_refuse
         lambda: outside.await_group(group),
         lambda: outside.cancel_group(group),
         lambda: outside.cancel(done.id),
+        lambda: outside.sleep(0),
+        lambda: outside.blocking().__enter__(),
         lambda: orchestrator.emit_one(child("t:echo", 1)),
         lambda: orchestrator.emit_for_each([1], "n", Task("t:echo")),
         lambda: asyncio.run(runtime.run_async("t:echo", 1)),
         lambda: asyncio.run(AsyncOrchestrator(runtime).call(child("t:echo", 1))),
+        lambda: asyncio.run(AsyncOrchestrator(runtime).sleep(0)),
     ]
     for call in refused:
         with pytest.raises(RuntimeClosedError):

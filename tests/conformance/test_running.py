@@ -18,6 +18,7 @@ from orchestrator import (
     Execution,
     ExecutionCancelledError,
     ExecutionContext,
+    GroupFailedError,
     MissingExecutionError,
     Orchestrator,
     UnknownActionError,
@@ -201,6 +202,54 @@ def test_an_execution_that_is_refused_for_its_id_leaves_the_one_that_has_it_alon
             orchestrator.call(child("t:echo", 1, id="same"))
     gate.open()
     assert handle.result(LIMIT) == "unharmed"
+
+
+@pytest.mark.parametrize("how", ["eagerly", "lazily", "with a timeout"])
+@pytest.mark.parametrize("async_too", [True, False])
+def test_an_id_is_taken_while_its_execution_is_queued_and_free_when_it_has_ended(
+    actions: ActionRegistry, make_runtime: Callable[..., Any], how: str, *, async_too: bool
+) -> None:
+    gate, started = Gate(), Gate()
+
+    def hold() -> None:
+        started.open()
+        gate.wait()
+
+    actions.register("t:hold", max_concurrency=1)(hold)
+
+    @actions.register("t:in_line", max_concurrency=1)
+    async def in_line(value: Any = None) -> Any:
+        started.open()
+        await gate
+        return value
+
+    action = "t:in_line" if async_too else "t:echo"
+    policy: dict[str, Any] = {"max_in_flight": 600} if how == "lazily" else {}
+    more: dict[str, Any] = {"timeout": LIMIT} if how == "with a timeout" else {}
+    runtime = make_runtime(workers=1)
+    with runtime.execution() as orchestrator:
+        first = orchestrator.emit_one(child("t:in_line" if async_too else "t:hold"))
+        started.wait()
+        names = [f"name {number}" for number in range(600)]
+        mine = [child(action, name, id=name, **more) for name in names]
+        queued = orchestrator.emit_children(mine, **policy)
+        while runtime.stats().pending < len(mine):
+            orchestrator.sleep(0)  # a lazy source is still being drawn
+        again = [child(action, 1, id=name) for name in (names[0], names[-1])]
+        for one in again:
+            with pytest.raises(DuplicateExecutionError, match=one.id):
+                orchestrator.emit_children([child(action, 2), one])
+            with pytest.raises(DuplicateExecutionError, match=one.id):
+                orchestrator.call(one)
+            lazily = orchestrator.emit_children([one], max_in_flight=1)
+            with pytest.raises(GroupFailedError) as failed:
+                orchestrator.await_group(lazily)
+            assert isinstance(failed.value.exceptions[0], DuplicateExecutionError)
+        gate.open()
+        orchestrator.await_group(first)
+        assert orchestrator.await_group(queued) == names
+        free = orchestrator.emit_children([child(action, 3, id=name) for name in names])
+        assert orchestrator.await_group(free) == [3] * len(names)
 
 
 def test_the_same_function_can_be_registered_in_two_registries_of_two_runtimes(

@@ -248,7 +248,8 @@ runtime = LocalRuntime(actions, workers=2)
 runtime.subscribe(lambda event: None)
 handle = runtime.spawn("t:endless")
 started.wait()
-runtime.run("t:echo_async", 1)
+ended = runtime.spawn("t:echo_async", 1)
+ended.result()
 scope = runtime.execution()
 orchestrator = scope.__enter__()
 group = orchestrator.emit_children([Execution.ad_hoc("t:endless_async")])
@@ -279,6 +280,9 @@ def refused():
         lambda: runtime.stats(),
         lambda: handle.snapshot(),
         lambda: handle.cancel(),
+        lambda: ended.snapshot(),
+        lambda: ended.cancel(),
+        lambda: orchestrator.blocking().__enter__(),
     ):
         try:
             call()
