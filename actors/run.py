@@ -184,7 +184,7 @@ class LeafAttempt(Attempt):
     done: Completed | None = None  # what it came to as a leaf
 
     _view: Callable[[], Execution] | None = None  # the actor's, once it is one
-    _unborn: ExecutionActor | None = None  # the actor, until it is launched
+    unborn: ExecutionActor | None = None  # the actor, until it is launched
 
     def __init__(self, run: Run, index: int) -> None:
         self.run = run
@@ -241,18 +241,13 @@ class LeafAttempt(Attempt):
     def thread_id(self) -> int | None:  # type: ignore[override]  # never written
         return self.run.thread_id
 
-    def begin(self) -> None:
-        """Its code is about to begin, and that has been told: what follows may be told now.
+    def launch(self) -> None:
+        """Let the actor begin: its code has begun, and that has been told.
 
-        Of its code and whoever makes it an actor meanwhile, the later one launches the actor: each
-        says what it has done before it looks for the other.
+        Of the code and whoever makes it an actor meanwhile, the later one does so: each says what
+        it has done, *begun* or *unborn*, before it looks for the other.
         """
-        self.begun = True
-        if self._unborn is not None:
-            self._launch()
-
-    def _launch(self) -> None:
-        actor = self.__dict__.pop("_unborn", None)  # one step: only one of them gets it
+        actor = self.__dict__.pop("unborn", None)  # one step: only one of them gets it
         if actor is not None:
             actor.take_over(self)
             self.environment.system.launch(actor)
@@ -366,10 +361,10 @@ class LeafAttempt(Attempt):
             self._tell_promoted(fate)
             return fate
         self._view = actor.view
-        self._unborn = actor
+        self.unborn = actor
         self._tell_promoted(ref)
         if self.begun:
-            self._launch()
+            self.launch()
         if batch.action.is_async and run.ledger is None and run.is_last():
             send(environment.allocator, RunOver(run))
         return ref

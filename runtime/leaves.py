@@ -139,7 +139,9 @@ class Leaves:
         attempt.started_at = now = self._now()
         if run.environment.publisher.active:
             attempt.publish_start()
-        attempt.begin()
+        attempt.begun = True
+        if attempt.unborn is not None:
+            attempt.launch()
         return now
 
     def _arguments(self, attempt: LeafAttempt, action: Action, given: Any) -> Any:
@@ -148,7 +150,8 @@ class Leaves:
 
     def _leaf_fails(self, attempt: LeafAttempt, ended: AttemptEnded) -> None:
         """A leaf that fails is made an actor, which knows what follows."""
-        attempt.begin()  # if it has not: its task was cancelled before, or its loop has ended
+        attempt.begun = True  # if it has not: its task was cancelled before, or its loop has ended
+        attempt.launch()
         ref = attempt.ref
         attempt.code_over = True  # its owner it stays, until the allocator knows of the actor
         with self._dispatcher.keeping():

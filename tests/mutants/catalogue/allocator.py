@@ -184,8 +184,7 @@ MUTANTS = (
             ":\n            return True\n",
         ),
         (
-            "        if node is not None and node.is_behind:\n            self._ask(node)\n"
-            "            return\n",
+            "        if node.is_behind:\n            self._ask(node)\n            return\n",
             "",
         ),
     ),

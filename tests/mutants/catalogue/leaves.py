@@ -23,8 +23,8 @@ MUTANTS = (
         "9",
         "a leaf that others make an actor tells what follows before its start is told",
         (
-            "        if self.begun:\n            self._launch()\n",
-            "        self._launch()\n",
+            "        if self.begun:\n            self.launch()\n",
+            "        self.launch()\n",
         ),
     ),
     mutant(
