@@ -109,7 +109,6 @@ class LocalRuntime(CheckedRuntime):
             machinery.relay,
         )
         self._workers = workers
-        self._draining = False  # a close has begun
         _runtimes.add(self)
 
     # What a simulation swaps

@@ -73,6 +73,7 @@ class RuntimePort:
         self._naps = Naps(environment, self._waits)
         self._feeders = Feeders(environment, preparing.child)
         self._groups: dict[str, GroupEntry] = {}  # written by the allocator alone
+        self._draining = False  # a close has begun: there are no new roots
         self._closed = False
         self._forked = False
 
@@ -89,6 +90,8 @@ class RuntimePort:
         over: Future[None] | None = None,
     ) -> Future[Execution]:
         """Queue a root; the parts of this runtime call it."""
+        if self._draining:  # the allocator may not have heard of it
+            raise closed_error()
         if context is not None:
             instance(Mapping, context, "context", "a mapping of names to values")
         process = Process(execution.process_id or execution.id)
