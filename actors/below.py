@@ -8,6 +8,7 @@ import attrs
 from attrs import define, field
 
 from actors.emission import Emission
+from actors.ends import EndsLog
 from actors.environment import Environment
 from actors.messages import (
     Admitted,
@@ -66,6 +67,7 @@ class Group:
     """One group as its parent knows it."""
 
     ref: Any
+    log: EndsLog
     merge: MergeRule
     result: GroupResult | None = None  # it has decided
     ended: bool = False
@@ -179,12 +181,9 @@ class Below:
 
     def admitted(self, message: Admitted) -> None:
         """A group was opened."""
+        group_id = message.group_id
+        self.groups[group_id] = Group(message.group, message.log, message.merge)
         self.emitting -= 1
-        self.open(message.group_id, message.group, message.merge)
-
-    def open(self, group_id: str, ref: Any, merge: MergeRule) -> None:
-        """A group was admitted."""
-        self.groups[group_id] = Group(ref, merge)
         self._undecided += 1
         self._not_ended += 1
         self._not_settled += 1
@@ -231,6 +230,15 @@ class Below:
     def groups_ended(self) -> bool:
         """Whether no member of a group is out."""
         return self._not_ended == 0 and self.emitting == 0
+
+    @property
+    def groups_have_ended(self) -> bool:
+        """The same as the groups know it, for any thread: a turn or two ahead.
+
+        Who has waited for a group may ask before the parent's actor has heard of its end.
+        """
+        groups = tuple(self.groups.values())
+        return self.emitting == 0 and all(group.ended or group.log.closed for group in groups)
 
     @property
     def all_ended(self) -> bool:

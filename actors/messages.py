@@ -22,7 +22,7 @@ from orchestrator.values import Execution, ExecutionState, GroupPolicy, GroupRes
 
 if TYPE_CHECKING:
     from actors.attempt import Attempt
-    from actors.ends import EndsReader
+    from actors.ends import EndsLog, EndsReader
     from actors.run import Run
     from actors.wait import CallWait, Nap, Wait
 
@@ -353,6 +353,7 @@ class Admitted:
 
     group_id: str
     group: Ref
+    log: EndsLog
     merge: MergeRule
     reply: Future[str]
 

@@ -24,6 +24,7 @@ __all__ = ["ExecutionRecord", "Phase"]
 
 _RUNNING = ExecutionState.RUNNING
 _SCHEDULED = ExecutionState.SCHEDULED
+_WAIT_ASYNC = ExecutionState.WAIT_ASYNC
 
 
 class Phase(enum.Enum):
@@ -127,12 +128,22 @@ class ExecutionRecord(ProtocolActor):
         """The execution as it is now."""
         if self._final is not None:
             return self._final
-        started_at = self._started_at
-        if started_at is None and self._attempt is not None:
-            started_at = self._attempt.started_at
-        state = self._state
-        if state is _SCHEDULED and self._phase is Phase.CODE and started_at is not None:
-            state = _RUNNING  # nobody listened when it started
+        state, below = self._state, self._below
+        if self._phase is Phase.CODE and (
+            (state is _SCHEDULED and self._began_at is not None)  # nobody listened when it started
+            or (state is _WAIT_ASYNC and below is not None and below.groups_have_ended)
+        ):
+            state = _RUNNING
+        return self._shown_as(state)
+
+    @property
+    def _began_at(self) -> float | None:
+        attempt = self._attempt
+        known = self._started_at
+        return attempt.started_at if known is None and attempt is not None else known
+
+    def _shown_as(self, state: ExecutionState) -> Execution:
+        started_at = self._began_at
         output = None if self._pending is None else self._pending.output
         shown = self._shown
         if (
@@ -151,7 +162,7 @@ class ExecutionRecord(ProtocolActor):
             return
         self._state = state
         if self._environment.publisher.active:
-            self._environment.publisher.changed(self.view(), previous, at)
+            self._environment.publisher.changed(self._shown_as(state), previous, at)
 
     def _snapshot(
         self,

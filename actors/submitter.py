@@ -144,7 +144,10 @@ class Submitter(Canceller):
         group = self._open[group_id] = OpenGroup(ref, node, opened.reports)
         if chosen:
             self._note_chosen(group, chosen)
-        tell(emission.parent, Admitted(group_id, ref, message.policy.merge, message.reply))
+        tell(
+            emission.parent,
+            Admitted(group_id, ref, opened.log, message.policy.merge, message.reply),
+        )
         self._queue_children(group, opened, message.children, message.actions)
 
     def _claim(self, children: Sequence[Execution], chosen: list[str]) -> Exception | None:

@@ -38,7 +38,7 @@ from actors.messages import (
 from actors.system import Future
 from orchestrator.errors import GroupCancelledError, GroupFailedError
 from orchestrator.values import Execution, ExecutionState, GroupPolicy, GroupResult, Retry
-from tests.actors.fakes import ExecutionByHand, Target, World, action, emission, pump
+from tests.actors.fakes import ExecutionByHand, Target, World, action, emission, open_log, pump
 
 
 @define(eq=False)
@@ -178,7 +178,7 @@ class Driver:
         assert group_id is not None
         group = FakeGroup(group_id, Target(group_id))
         self.groups.append(group)
-        self.hand(Admitted(group_id, group.ref, submit.policy.merge, submit.reply))
+        self.hand(Admitted(group_id, group.ref, open_log(), submit.policy.merge, submit.reply))
         return group
 
     def refuse(self) -> None:

@@ -12,6 +12,7 @@ from attrs import define, field
 
 from actors.attempt import Attempt
 from actors.emission import Emission
+from actors.ends import EndsLog
 from actors.environment import Environment
 from actors.execution import ExecutionActor
 from actors.group import CorrelationGroupActor
@@ -204,6 +205,11 @@ def pump(actor: Any) -> None:
     """Let *actor* handle what it was told."""
     while actor.actor_inbox.messages:
         actor.on_receive(actor.actor_inbox.messages.popleft())
+
+
+def open_log() -> EndsLog:
+    """The log of a group that has not ended."""
+    return EndsLog(lambda index, end: None, keep=True)  # type: ignore[arg-type,return-value]  # noqa: ARG005
 
 
 def emission(world: World, **fields: Any) -> Emission:

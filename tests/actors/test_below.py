@@ -28,7 +28,7 @@ from actors.system import Future
 from orchestrator.context import ExecutionContext
 from orchestrator.errors import UnknownGroupError
 from orchestrator.values import Execution, GroupPolicy, GroupResult, Merge, Process
-from tests.actors.fakes import Target, World, action, emission
+from tests.actors.fakes import Target, World, action, emission, open_log
 
 
 @define
@@ -60,7 +60,7 @@ def emit(below: Below, group_id: str, **policy: Any) -> Future[str]:
 
 def admit(below: Below, group_id: str) -> Target:
     group = Target(group_id)
-    below.admitted(Admitted(group_id, group, Merge.APPEND, Future()))
+    below.admitted(Admitted(group_id, group, open_log(), Merge.APPEND, Future()))
     return group
 
 

@@ -278,6 +278,10 @@ def test_an_execution_is_wait_async_from_its_emit_until_its_groups_have_ended(
         await orchestrator.await_group(group)
         await orchestrator.await_resume()
         assert current_context().execution.state is ExecutionState.RUNNING
+        for _ in range(50):
+            group = await orchestrator.emit_one(child("t:echo_async"))
+            await orchestrator.await_group(group)
+            assert current_context().execution.state is ExecutionState.RUNNING
 
     run_body(body)
 
