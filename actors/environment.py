@@ -15,7 +15,8 @@ from orchestrator.values import Execution, ExecutionState
 
 if TYPE_CHECKING:
     from actors.attempt import Attempt
-    from actors.run import LeafAttempt, Run
+    from actors.leaf import LeafAttempt
+    from actors.run import Run
     from actors.wait import Nap
 
 __all__ = ["Environment", "Place", "Publisher"]

@@ -17,8 +17,8 @@ from orchestrator.values import Execution, ExecutionState
 if TYPE_CHECKING:
     from actors.attempt import Attempt
     from actors.below import Below
+    from actors.leaf import LeafAttempt
     from actors.resume import PendingOutput
-    from actors.run import LeafAttempt
 
 __all__ = ["ExecutionRecord", "Phase"]
 

@@ -7,11 +7,12 @@ from collections.abc import Sequence
 from actors.admission import Slots
 from actors.allocator_record import AllocatorRecord
 from actors.batch import Batch
+from actors.leaf import LeafAttempt
 from actors.live import Live, Phase
 from actors.loans import Ledger
 from actors.messages import Lending, Promoted, RunOver
 from actors.ready import NOBODY, Front, Queued, frontmost
-from actors.run import LeafAttempt, Run
+from actors.run import Run
 from orchestrator.values import ExecutionState
 
 __all__ = ["RunKeeper"]

@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     from actors.admission import Returning
     from actors.attempt import Attempt
     from actors.fan_in import Completed
+    from actors.leaf import LeafAttempt
     from actors.loans import Ledger
-    from actors.run import LeafAttempt
     from orchestrator.errors import DeadlockError
     from orchestrator.values import Execution
 

@@ -11,9 +11,10 @@ from actors.batch import Batch
 from actors.below import emission_below
 from actors.emission import Emission, cancelled_snapshot, snapshot
 from actors.environment import Environment
+from actors.leaf import LEAF
 from actors.messages import SubmitCall, WaitEnded, WaitHurried
 from actors.protocol_actor import request, send
-from actors.run import LEAF, Run
+from actors.run import Run
 from actors.system.parking import new_parker
 from actors.system.waiting import LoopWaiter
 from actors.wait import CallWait

@@ -16,10 +16,11 @@ from types import CoroutineType
 from typing import Any
 
 from actors.attempt import Interruption
+from actors.leaf import LEAF, OVER, LeafAttempt
 from actors.loans import Loans
 from actors.messages import AttemptEnded
 from actors.protocol_actor import send, tell
-from actors.run import LEAF, OVER, LeafAttempt, Run
+from actors.run import Run
 from actors.system import Clock, Dispatcher
 from actors.system.parking import current_blocker, set_thread_hooks
 from orchestrator.context import current

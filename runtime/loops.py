@@ -11,7 +11,8 @@ from collections.abc import Callable, Coroutine
 from typing import Any, TypeAlias
 
 from actors.attempt import Attempt
-from actors.run import LeafAttempt, Run
+from actors.leaf import LeafAttempt
+from actors.run import Run
 from actors.system import Clock
 from orchestrator.errors import RuntimeClosedError
 

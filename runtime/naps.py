@@ -13,9 +13,9 @@ from collections.abc import Coroutine
 from typing import Any
 
 from actors.environment import Environment
+from actors.leaf import LeafAttempt
 from actors.messages import NapBegan, WaitEnded
 from actors.protocol_actor import send, tell
-from actors.run import LeafAttempt
 from actors.system.parking import new_parker
 from actors.wait import Nap
 from runtime.waits import Waits, current_attempt

@@ -15,10 +15,11 @@ from types import CoroutineType
 from typing import Any
 
 from actors.attempt import Attempt
+from actors.leaf import LeafAttempt
 from actors.loans import Loans
 from actors.messages import AttemptEnded, AttemptStarted, Stamped
 from actors.protocol_actor import send, tell
-from actors.run import LeafAttempt, Run
+from actors.run import Run
 from actors.system import Clock, Dispatcher
 from actors.system.parking import current_blocker, set_thread_hooks
 from orchestrator.context import current

@@ -14,8 +14,9 @@ from weakref import ref
 
 from actors.batch import Batch, Reports
 from actors.group import CorrelationGroupActor
+from actors.leaf import LEAF, LeafAttempt
 from actors.messages import AttemptEnded
-from actors.run import LEAF, LeafAttempt, Run
+from actors.run import Run
 from orchestrator.errors import Cancelled
 from orchestrator.expansion import is_template
 from orchestrator.values import ExecutionState

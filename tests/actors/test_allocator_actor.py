@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from actors.allocator import AllocatorActor
 from actors.execution import ExecutionActor
+from actors.leaf import OVER
 from actors.messages import (
     Admitted,
     Cancel,
@@ -37,7 +38,6 @@ from actors.messages import (
     WaitEnded,
     WaitHurried,
 )
-from actors.run import OVER
 from actors.stats import Stats
 from actors.system import Future
 from actors.system.parking import Parker

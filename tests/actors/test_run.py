@@ -13,9 +13,10 @@ from actors.admission import Slots
 from actors.attempt import Interruption
 from actors.batch import Batch, Reports
 from actors.fan_in import FanIn
+from actors.leaf import LEAF, OVER, LeafAttempt
 from actors.live import OpenGroup
 from actors.messages import Promoted, Reported, RunOver
-from actors.run import LEAF, OVER, LeafAttempt, Run
+from actors.run import Run
 from actors.waits import GroupNode
 from orchestrator.values import AwaitMode, Execution, ExecutionState, GroupPolicy
 from tests.actors.fakes import Target, World, action, emission
