@@ -147,8 +147,10 @@ class Places:
     async def _run_async(self, attempt: Attempt) -> None:
         if not attempt.take():
             return
-        attempt.task = asyncio.current_task()
+        attempt.task = task = asyncio.current_task()
         self._running[attempt] = None
+        if attempt.cancelled and task is not None:
+            task.cancel()  # a cancel that came before `task` was set has not reached it
         try:
             ended = await self._invoke_async(attempt)
         except BaseException as raised:  # noqa: BLE001 - it is the attempt's end
@@ -159,7 +161,6 @@ class Places:
     async def _invoke_async(self, attempt: Attempt) -> AttemptEnded:
         current.set(attempt.context)
         self._note_start(attempt)
-        attempt.check()  # a cancel that came before `task` was set has not reached it
         args, kwargs = attempt.action.binder.arguments(attempt.given, attempt.context)
         value = await attempt.action.function(*args, **kwargs)
         if attempt.until is not None:

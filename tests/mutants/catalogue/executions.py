@@ -44,8 +44,8 @@ MUTANTS = (
         "async code starts although a cancel took its start token",
         (
             "        if not attempt.take():\n            return\n"
-            "        attempt.task = asyncio.current_task()",
-            "        attempt.take()\n        attempt.task = asyncio.current_task()",
+            "        attempt.task = task",
+            "        attempt.take()\n        attempt.task = task",
         ),
     ),
     mutant(
