@@ -43,8 +43,7 @@ MUTANTS = (
         "13",
         "async code starts although a cancel took its start token",
         (
-            "        if not attempt.take():\n            return\n"
-            "        attempt.task = task",
+            "        if not attempt.take():\n            return\n        attempt.task = task",
             "        attempt.take()\n        attempt.task = task",
         ),
     ),
