@@ -33,7 +33,10 @@ _NEVER = 1 << 60  # choices
 
 
 class Draws(Protocol):
-    """Where the numbers come from: ``random.Random``, or Hypothesis in its disguise."""
+    """Where the numbers come from: ``random.Random``, or Hypothesis in its disguise.
+
+    One that has a true attribute ``shrinks`` lowers its numbers while the run fails.
+    """
 
     def randrange(self, start: int, /) -> int:
         """A number from 0 to *start* - 1; smaller is plainer."""
@@ -93,7 +96,8 @@ _PLACES = 256  # into which a distribution is cut: few, so that shrinking has fe
 def _gaps(every: float) -> tuple[int, ...]:
     """The lengths of the plain stretches between deviations that come once in *every* choices.
 
-    From the longest to the shortest, each as likely as the others; the first never ends.
+    From the longest to the shortest, each as likely as the others; the first never ends. Many are
+    alike, most of all the short ones.
     """
     if every <= 1:
         return (1,) * _PLACES
@@ -104,6 +108,9 @@ def _gaps(every: float) -> tuple[int, ...]:
 
 _EVERY = (64, 32, 16, 8, 4, 2, 4 / 3)  # choices; the plainest first
 _GAPS = [_gaps(every) for every in _EVERY]
+# For what shrinks, the shortest first behind the one that never ends: of those that are alike, the
+# lowest is a step or two away, where it takes twenty through the few long ones.
+_GAPS_THAT_SHRINK = [(first, *reversed(rest)) for first, *rest in _GAPS]
 
 
 class Deviating(_Drawing):
@@ -117,7 +124,8 @@ class Deviating(_Drawing):
     def __init__(self, draws: Draws, *, clock: int = 1) -> None:
         super().__init__(draws)
         self._clock = clock
-        self._gaps = _GAPS[self._randrange(len(_GAPS))]
+        gaps = _GAPS_THAT_SHRINK if getattr(draws, "shrinks", False) else _GAPS
+        self._gaps = gaps[self._randrange(len(gaps))]
         self._left = self._gaps[self._randrange(_PLACES)]
 
     def choose(self, current: SimTask, options: Sequence[SimTask], clock: bool) -> int:  # noqa: ARG002, FBT001

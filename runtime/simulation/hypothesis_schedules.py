@@ -26,6 +26,8 @@ HYPOTHESIS_MODES = ("few", "few", "few", "few", "clock", "still", "starve", "sta
 class _Outside:
     """Draws outside the simulation: what Hypothesis does for it is no part of the run."""
 
+    shrinks = True
+
     def __init__(self, random: Random) -> None:
         self._randrange = random.randrange
 
