@@ -222,9 +222,7 @@ class RuntimePort:
     def await_group(self, group_id: str) -> Future[GroupResult]:
         """The group's decision; `UnknownGroupError` at once for an unknown id."""
         self.check()
-        attempt = current_attempt(self._environment)
-        if attempt is not None:
-            attempt.check()  # a cancelled emitter's groups are forgotten, but its wait is cancelled
+        self._check_attempt()  # the groups of a cancelled emitter are forgotten, its waits cancelled
         return self._group(group_id).decided
 
     def wait_for_unblock(self, execution_id: str) -> Future[Execution]:
@@ -290,10 +288,11 @@ class RuntimePort:
     def _group(self, group_id: str) -> GroupEntry:
         self.check()
         try:
-            entry = self._groups[group_id]
-        except (KeyError, TypeError):
-            raise UnknownGroupError(group_id) from None
-        if not entry.parent.is_alive():  # its emitter has ended; it is about to be forgotten
+            entry = self._groups.get(group_id)
+        except TypeError:
+            entry = None
+        if entry is None or not entry.parent.is_alive():  # its emitter has ended: it is forgotten
+            self._check_attempt()  # or the caller was cancelled just now, and they were with it
             raise UnknownGroupError(group_id)
         return entry
 

@@ -35,6 +35,38 @@ def test_cancelled_is_a_base_exception_that_no_except_exception_swallows() -> No
     assert not issubclass(Cancelled, Exception)
 
 
+def test_who_is_cancelled_as_it_looks_for_a_group_of_its_own_is_told_so(runtime: Any) -> None:
+    groups, told, spawned = runtime._groups, list[type[BaseException]](), Gate()
+
+    class Slow(dict[str, Any]):
+        """Finds a group only when its emitter has been cancelled, and the group forgotten."""
+
+        def get(self, group_id: str, default: Any = None) -> Any:
+            handle.cancel("meanwhile")
+            while group_id in groups:
+                runtime.stats()  # behind what the allocator has been told
+            return groups.get(group_id, default)
+
+    def awaits() -> None:
+        spawned.wait()
+        group = here().emit_children(children("t:forever", [None]))
+        runtime._groups = Slow()
+        try:
+            here().await_group(group)
+        except BaseException as error:
+            told.append(type(error))
+            raise
+        finally:
+            runtime._groups = groups
+
+    handle = runtime.spawn(awaits)
+    spawned.open()
+    with pytest.raises(ExecutionCancelledError):
+        handle.result(LIMIT)
+    runtime.close(LIMIT)
+    assert told == [Cancelled]
+
+
 def test_every_wait_in_a_cancelled_blocking_action_raises_at_once_and_ever_again(
     runtime: Any,
 ) -> None:
