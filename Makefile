@@ -28,7 +28,7 @@ retried = $(1) || { echo "that failed; once more in 5 seconds" >&2; sleep 5; $(1
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .PHONY: help run print-run-command test check lint types snippets format examples bench \
-	bench-page counts record-counts mutants wheel clean distclean
+	bench-page counts record-counts mutants stress wheel clean distclean
 
 help: ## list these targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' Makefile | \
@@ -79,6 +79,12 @@ record-counts: $(READY) ## make the counts per child of this version the baselin
 
 mutants: $(READY) ## see whether the tests find every seeded fault (about an hour; it can be resumed)
 	$(BIN)/python -m tests.mutants
+
+stress: $(READY) ## run the tests with real threads while these take turns every microsecond
+	SWITCH_INTERVAL=1e-6 $(BIN)/python -m pytest --numprocesses $(TEST_PROCESSES) \
+		--dist worksteal tests/conformance tests/runtime/test_closing_under_work.py \
+		tests/runtime/test_scale.py tests/runtime/test_subscriptions.py tests/system \
+		-k "not simulated"
 
 wheel: $(READY) ## build the source archive and, from it, the wheel, into dist/
 	rm -rf $(DIST)

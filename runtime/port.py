@@ -222,7 +222,7 @@ class RuntimePort:
     def await_group(self, group_id: str) -> Future[GroupResult]:
         """The group's decision; `UnknownGroupError` at once for an unknown id."""
         self.check()
-        self._check_attempt()  # the groups of a cancelled emitter are forgotten, its waits cancelled
+        self._check_attempt()  # of a cancelled one the groups are forgotten, the waits cancelled
         return self._group(group_id).decided
 
     def wait_for_unblock(self, execution_id: str) -> Future[Execution]:

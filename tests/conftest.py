@@ -22,6 +22,10 @@ settings.load_profile(
     os.environ.get("HYPOTHESIS_PROFILE") or ("ci" if os.environ.get("CI") else "dev")
 )
 
+# Real threads that take turns every microsecond meet between steps where they hardly ever do.
+if interval := os.environ.get("SWITCH_INTERVAL"):
+    sys.setswitchinterval(float(interval))
+
 # Many tests start Python anew, and each of those would compile the whole library again.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False
