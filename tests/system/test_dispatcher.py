@@ -81,9 +81,14 @@ def test_threads_beyond_those_kept_idle_end_by_themselves() -> None:
 def test_threads_that_linger_end_by_themselves_when_no_work_comes(keep_idle: int) -> None:
     dispatcher = Dispatcher(keep_idle=keep_idle, linger=0.001)
     begun = threading.Barrier(21)
+    threads: list[threading.Thread] = []
+
+    def job() -> None:
+        threads.append(threading.current_thread())
+        begun.wait(PATIENCE)
+
     for _ in range(20):
-        dispatcher.execute(lambda: begun.wait(PATIENCE))
-    threads = dispatcher.threads
+        dispatcher.execute(job)
     begun.wait(PATIENCE)
     wait_for_ends(threads, 20 - keep_idle)
     assert barrier_met(dispatcher, 3)
