@@ -144,11 +144,14 @@ def test_cancelling_most_timers_wakes_the_thread_to_clear_them_out() -> None:
     class Watched(Clock):
         def _take_in(self) -> None:
             super()._take_in()
-            if not self._live and len(self._heap) + len(self._incoming) < 100:
-                tidy.set()
+            tidy.set()
 
     clock = Watched()
     for timer in [clock.call_later(3600, pytest.fail) for _ in range(1000)]:
         timer.cancel()
-    assert tidy.wait(PATIENCE)
+    while True:
+        tidy.clear()
+        if len(clock._heap) + len(clock._incoming) < 100:
+            break
+        assert tidy.wait(PATIENCE)
     clock.close()
