@@ -110,10 +110,14 @@ MUTANTS = (
     mutant(
         "decided-and-not-told",
         "12",
-        "of an execution that is cancelled while only its groups are out nobody tells the allocator",
+        "of an execution that is cancelled while only its groups are out the allocator knows nothing",
         (
             "        tell(allocator, CodeOver(name, ()) if self._code_over else Decided(name))\n",
             "        if not self._code_over:\n            tell(allocator, Decided(name))\n",
+        ),
+        (
+            " or group.is_behind or group.has_decided:\n            return True\n",
+            " or group.is_behind:\n            return True\n",
         ),
     ),
     mutant(

@@ -392,6 +392,46 @@ def gives_up_as_its_child_ends(schedule: Any) -> None:
     assert ends in (["t:child", "t:calls"], ["t:calls"])
 
 
+@given(st.booleans(), SEEDS)
+def test_8_a_wait_to_resume_whose_patience_ends_with_its_group_is_answered_once(
+    is_async: bool, seed: int
+) -> None:
+    for more in range(4):  # it takes some luck
+        patience_ends_with_the_group(is_async, Schedule.seeded(seed + more))
+
+
+def patience_ends_with_the_group(is_async: bool, schedule: Any) -> None:
+    actions, told = ActionRegistry(), list[Any]()
+
+    @actions.register("t:child")
+    async def child() -> None:
+        await asyncio.sleep(1.0)
+
+    @actions.register("t:resumes")
+    def resumes() -> None:
+        here().emit_one(Execution.ad_hoc("t:child"))
+        try:
+            told.append(here().await_resume(1.0))
+        except AwaitTimeoutError:
+            told.append(here().await_resume())
+
+    @actions.register("t:resumes_async")
+    async def resumes_async() -> None:
+        orchestrator = AsyncOrchestrator.from_context()
+        assert orchestrator is not None
+        await orchestrator.emit_one(Execution.ad_hoc("t:child"))
+        try:
+            told.append(await orchestrator.await_resume(1.0))
+        except AwaitTimeoutError:
+            told.append(await orchestrator.await_resume())
+
+    name = "t:resumes_async" if is_async else "t:resumes"
+    with Errors() as errors, SimulatedRuntime(actions, schedule, clock=0.0) as runtime:
+        runtime.run(name)
+    assert told == [[None]]
+    assert errors.texts == []
+
+
 @given(SEEDS)
 def test_6_a_waiter_whose_patience_ends_as_its_worker_comes_free_goes_on_once(seed: int) -> None:
     for more in range(2):  # it takes some luck
