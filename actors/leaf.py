@@ -227,8 +227,8 @@ class LeafAttempt(Attempt):
             self._tell_promoted(fate)
             return fate
         self._view = actor.view
-        self.unborn = actor
         self._tell_promoted(ref)
+        self.unborn = actor  # not before: it could end, and the allocator hear of that first
         if self.begun:
             self.launch()
         if batch.action.is_async and run.ledger is None and run.is_last():

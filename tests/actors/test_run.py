@@ -133,6 +133,28 @@ def test_an_actor_that_others_make_of_a_leaf_begins_when_the_start_has_been_told
     assert (view.state, view.started_at) == (ExecutionState.RUNNING, 60.0)
 
 
+def test_nor_does_it_begin_before_the_allocator_has_been_told_of_it() -> None:
+    world = World()
+    launched: list[Any] = []
+    world.environment.system = System(launched)  # type: ignore[assignment]
+    run = run_of(world, 1)
+    attempt = LeafAttempt(run, run.pending.popleft())
+    run.owners[0] = attempt
+
+    class Inbox:
+        def put_whole(self, message: Any) -> None:
+            assert isinstance(message, Promoted)
+            attempt.begun = True  # its worker comes between any two steps
+            if attempt.unborn is not None:
+                attempt.launch()
+            assert not launched
+
+    world.allocator.actor_inbox = Inbox()  # type: ignore[assignment]
+    ref = run.find(0)
+
+    assert [actor.actor_ref for actor in launched] == [ref]
+
+
 def test_a_leaf_whose_code_has_ended_becomes_no_actor() -> None:
     world = World()
     launched: list[Any] = []

@@ -24,6 +24,7 @@ from orchestrator import (
     GroupFailedError,
     MissingExecutionError,
     Orchestrator,
+    Retry,
     Task,
     UnknownExecutionError,
     UnknownGroupError,
@@ -430,6 +431,46 @@ def patience_ends_with_the_group(is_async: bool, schedule: Any) -> None:
         runtime.run(name)
     assert told == [[None]]
     assert errors.texts == []
+
+
+@given(st.booleans(), SEEDS)
+def test_4_no_attempt_begins_over_a_merge_of_the_one_before(is_async: bool, seed: int) -> None:
+    attempt_over_a_merge(is_async, Schedule.seeded(seed))
+
+
+def attempt_over_a_merge(is_async: bool, schedule: Any) -> None:
+    actions, merging, begun = ActionRegistry(), list[None](), list[bool]()
+    retry = Retry(max_attempts=2, delay=0.0)
+
+    def slow(outputs: list[Any]) -> list[Any]:
+        merging.append(None)
+        time.sleep(2.0)
+        merging.pop()
+        return outputs
+
+    @actions.register("t:child")
+    def child() -> None:
+        pass
+
+    @actions.register("t:resumes", timeout=1.0, retry=retry)
+    def resumes() -> None:
+        begun.append(bool(merging))
+        if len(begun) == 1:  # it runs out of time while its reducer runs
+            here().emit_one(Execution.ad_hoc("t:child"), merge=slow)
+            here().await_resume()
+
+    @actions.register("t:resumes_async", timeout=1.0, retry=retry)
+    async def resumes_async() -> None:
+        orchestrator = AsyncOrchestrator.from_context()
+        assert orchestrator is not None
+        begun.append(bool(merging))
+        if len(begun) == 1:
+            await orchestrator.emit_one(Execution.ad_hoc("t:child"), merge=slow)
+            await orchestrator.await_resume()
+
+    with SimulatedRuntime(actions, schedule, clock=0.0) as runtime:
+        runtime.run("t:resumes_async" if is_async else "t:resumes")
+    assert begun == [False, False]
 
 
 @given(SEEDS)
