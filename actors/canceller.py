@@ -130,7 +130,7 @@ class Canceller(WaitKeeper):
         alone = batch.group.alone.get(index)
         if alone is not None:
             return ((alone, index),)
-        return [(run, index) for run in tuple(batch.group.runs)]
+        return [(run, index) for run in list(batch.group.runs)]
 
     def _is_running(self, execution_id: str) -> bool:
         """Whether an execution of that id has started; asked by callers on their threads too.
@@ -154,7 +154,7 @@ class Canceller(WaitKeeper):
     def _is_queued(self, execution_id: str) -> bool:
         """Whether a child of that id, which was made up, waits to be handed out."""
         group = self._chosen.get(execution_id)
-        for queued in () if group is None else tuple(group.queued):
+        for queued in () if group is None else list(group.queued):
             batch: Batch | None = queued.payload  # none where it was dropped just now
             place = None if batch is None or queued.empty else batch.index_of(execution_id)
             if place is not None and queued.has(place):
