@@ -259,3 +259,39 @@ def test_a_worker_that_is_taken_from_a_caller_as_it_calls_is_given_back(
     monkeypatch.setattr(Loans, "keep", keep_and_lose)
     stats = runtime.run("t:calls", timeout=LIMIT)
     assert (len(works), stats.running, stats.waiting) == (1, 1, 0)
+
+
+def test_the_id_of_a_leaf_is_taken_even_while_it_becomes_an_actor(
+    runtime: Any, actions: ActionRegistry
+) -> None:
+    started, gate = Gate(), Gate()
+    allocator = runtime._environment.loans.is_running.__self__
+
+    class Live(dict[str, Any]):
+        """Looked at, on a caller's thread, just before the leaf is in it."""
+
+        def __contains__(self, name: object) -> bool:
+            found = super().__contains__(name)
+            for attempt in runtime._places.running:
+                attempt.become_actor()
+            runtime.stats()  # behind what the allocator has been told
+            return found
+
+    @actions.register("t:waits")
+    def waits() -> None:
+        started.open()
+        gate.wait()
+
+    @actions.register("t:emits")
+    def emits() -> Any:
+        return here().await_group(here().emit_children([child("t:waits", id="c")]))
+
+    handle = runtime.spawn("t:emits")
+    started.wait()
+    live = allocator._live
+    allocator._live = Live(live)
+    assert runtime._environment.loans.is_running("c")
+    live.update(allocator._live)
+    allocator._live = live
+    gate.open()
+    assert handle.result(LIMIT) == [None]
