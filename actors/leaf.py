@@ -6,7 +6,6 @@ A leaf that emits or waits for others, that fails, or that is told to end, is ma
 
 from __future__ import annotations
 
-import contextlib
 import contextvars
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -51,7 +50,7 @@ class LeafAttempt(Attempt):
     done: Completed | None = None  # what it came to as a leaf
 
     _view: Callable[[], Execution] | None = None  # the actor's, once it is one
-    unborn: list[ExecutionActor] | None = None  # holds the actor until it is launched
+    unborn: ExecutionActor | None = None  # the actor, until it is launched
 
     def __init__(self, run: Run, index: int) -> None:
         self.run = run
@@ -114,10 +113,7 @@ class LeafAttempt(Attempt):
         Of the code and whoever makes it an actor meanwhile, the later one does so: each says what
         it has done, *begun* or *unborn*, before it looks for the other.
         """
-        actor = None
-        # Not out of the __dict__, for which two threads must not ask at once: see `Settled`.
-        with contextlib.suppress(IndexError):  # only one of them gets it
-            actor = (self.unborn or []).pop()
+        actor = self.__dict__.pop("unborn", None)  # one step: only one of them gets it
         if actor is not None:
             actor.take_over(self)
             self.environment.system.launch(actor)
@@ -148,7 +144,7 @@ class LeafAttempt(Attempt):
     @property
     def as_parent(self) -> Any:
         """As a leaf, a ref that makes it an actor once there is something to tell."""
-        return self.ref if self.is_actor else _Parent(self)
+        return self.__dict__.get("ref") or _Parent(self)
 
     def open_ledger(self) -> Ledger:
         """As a leaf, one that its run knows."""
@@ -231,7 +227,7 @@ class LeafAttempt(Attempt):
             self._tell_promoted(fate)
             return fate
         self._view = actor.view
-        self.unborn = [actor]
+        self.unborn = actor
         self._tell_promoted(ref)
         if self.begun:
             self.launch()
@@ -293,7 +289,6 @@ def _settle_layout() -> None:
         "has_context",
         "told_running",
         "begun",
-        "unborn",
         "code_over",
         "ledger",
         "below",
