@@ -216,13 +216,13 @@ class AllocatorRecord(ProtocolActor):
                 else:
                     counts[Phase.RUNNING] += 1
         for run in self._runs:
-            counts[Phase.WAITING] += sum(1 for ledger in tuple(run.ledgers) if ledger.is_open)
+            counts[Phase.WAITING] += sum(1 for ledger in list(run.ledgers) if ledger.is_open)
         # They are counted as running; one may have just ended, hence no more than run.
         asleep = min(len(self._environment.asleep), counts[Phase.RUNNING])
         counts[Phase.RUNNING] -= asleep
         counts[Phase.WAITING] += asleep
         ended = self._ended
-        handed_out = [(run.batch, tuple(run.pending)) for run in self._runs]
+        handed_out = [(run.batch, list(run.pending)) for run in self._runs]
         waiting = [batch.scheduled_at_of(left[0]) for batch, left in handed_out if left]
         queued = [_since(*pair) for pair in self._queued_since.items()]
         oldest = min((*queued, *waiting), default=None)

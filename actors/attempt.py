@@ -140,7 +140,7 @@ class Attempt:
             self.environment.place.abandon(self)
 
     def _wake_all(self) -> None:
-        for wait in tuple(self._waits):
+        for wait in list(self._waits):
             wait.waker.unpark()
 
     def watch(self, wait: Wait) -> None:

@@ -152,8 +152,8 @@ class Batch:
         if is_template(children):
             return children.index_of(execution_id)
         if self.times is not None:  # there are few, and more to come
-            some = tuple(children.items())  # a caller may look, on its own thread
-            return next((at for at, one in some if one.id == execution_id), None)
+            some = list(children)  # a caller may look, on its own thread
+            return next((at for at in some if children[at].id == execution_id), None)
         if self.ids is None:
             self.ids = {child.id: index for index, child in enumerate(children)}
         return self.ids.get(execution_id)

@@ -127,21 +127,23 @@ class Canceller(WaitKeeper):
         index = None if batch is None else batch.index_of(execution_id)
         if batch is None or index is None or batch.group is None:
             return ()
+        runs = list(batch.group.runs)  # first: from here it goes, when it sleeps, to be alone
         alone = batch.group.alone.get(index)
         if alone is not None:
             return ((alone, index),)
-        return [(run, index) for run in tuple(batch.group.runs)]
+        return [(run, index) for run in runs]
 
     def _is_running(self, execution_id: str) -> bool:
         """Whether an execution of that id has started; asked by callers on their threads too.
 
         Or is queued, where the id was made up: no other can be met a second time but in a copy.
+        Looked for where it is first, then where it goes, so that it is not missed on its way.
         """
         return (
-            execution_id in self._live
-            or execution_id in self._environment.loans.runs
+            (execution_id in self._chosen and self._is_queued(execution_id))
             or (bool(self._named or self._blocks) and self._leaf_runs(execution_id))
-            or (execution_id in self._chosen and self._is_queued(execution_id))
+            or execution_id in self._environment.loans.runs
+            or execution_id in self._live
         )
 
     def _leaf_runs(self, execution_id: str) -> bool:
@@ -154,7 +156,7 @@ class Canceller(WaitKeeper):
     def _is_queued(self, execution_id: str) -> bool:
         """Whether a child of that id, which was made up, waits to be handed out."""
         group = self._chosen.get(execution_id)
-        for queued in () if group is None else tuple(group.queued):
+        for queued in () if group is None else list(group.queued):
             batch: Batch | None = queued.payload  # none where it was dropped just now
             place = None if batch is None or queued.empty else batch.index_of(execution_id)
             if place is not None and queued.has(place):

@@ -65,8 +65,8 @@ class EndsLog:
     def _joined(self) -> list[EndsReader]:
         """Who reads a keep=False group; those that were let go are forgotten."""
         found = []
-        for key, known in tuple(self._readers.items()):
-            reader = known()
+        for key in list(self._readers):
+            reader = self._readers[key]()
             if reader is not None:
                 found.append(reader)
             else:

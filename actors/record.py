@@ -144,7 +144,8 @@ class ExecutionRecord(ProtocolActor):
 
     def _shown_as(self, state: ExecutionState) -> Execution:
         started_at = self._began_at
-        output = None if self._pending is None else self._pending.output
+        pending = self._pending  # looked at once: the actor lets go of it
+        output = None if pending is None else pending.output
         shown = self._shown
         if (
             shown is None

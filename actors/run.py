@@ -121,7 +121,7 @@ class Run:
 
     def attempts(self) -> list[LeafAttempt]:
         """Of the children whose code runs."""
-        owners = tuple(self.owners.values())
+        owners = list(self.owners.values())
         return [one for one in owners if isinstance(one, LeafAttempt) and not one.code_over]
 
     def is_last(self) -> bool:

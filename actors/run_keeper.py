@@ -189,7 +189,7 @@ class RunKeeper(AllocatorRecord):
         """Take the workers that are kept by code that waits: from now on, that does as all do."""
         loans = self._environment.loans
         taken = False
-        for wait in tuple(loans.kept):
+        for wait in list(loans.kept):
             caller = self._live.get(wait.attempt.execution_id)
             if caller is not None and loans.take_kept(wait):
                 self._begin_call_wait(caller, wait)
@@ -218,7 +218,7 @@ class RunKeeper(AllocatorRecord):
 
     def _count_run(self, run: Run) -> None:
         """Add up what has happened in the run since the last time."""
-        for ledger in tuple(run.ledgers):
+        for ledger in list(run.ledgers):
             self._count_ledger(ledger)
         completed = run.completed  # read first: what has completed has started
         started = run.started

@@ -125,10 +125,13 @@ class CallWait(Wait):
 
         Unless it ran in the caller's place, the end of its run wakes the caller.
         """
+        ledger = self.ledger
+        if ledger is None:
+            self.ended = (end[1],)
+            return
+        ledger.completed += 1  # first: who sees the end may call, and count, the next
         self.ended = (end[1],)
-        if self.ledger is not None:
-            self.ledger.completed += 1
-            self.waker.unpark()
+        self.waker.unpark()
 
     def tell(self) -> None:
         """Nothing: the caller is woken by its grant."""

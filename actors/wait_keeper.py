@@ -48,8 +48,8 @@ class WaitKeeper(RunKeeper):
             return
         run = nap.attempt.run
         if run.nap is None and run.batch.group is not None:
+            run.batch.group.alone[nap.attempt.index] = run  # callers look for it meanwhile
             del run.batch.group.runs[run]
-            run.batch.group.alone[nap.attempt.index] = run
         run.nap = nap
         self._learn(run.batch, 1)
         self._give_back(run.batch, run.withdraw())

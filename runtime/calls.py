@@ -100,13 +100,13 @@ class Calls:
         priority = emission.priority if child.priority is None else child.priority
         now = environment.clock.now()
         batch = Batch(emission, (child,), action, priority, now, None, wait, variables, leaves=True)
-        run = loans.runs[child.id] = Run.of_call(environment, batch, ledger)
+        run = Run.of_call(environment, batch, ledger)
         wait.ledger = ledger
-        wait.begun = False
         ledger.began += 1
         if environment.publisher.active:
             scheduled = snapshot(emission, child, None, ExecutionState.SCHEDULED, scheduled_at=now)
             environment.publisher.changed(scheduled, ExecutionState.PENDING, now)
+        loans.runs[child.id] = run  # from now on somebody may cancel it
         return run
 
     def _take_back(self, run: Run) -> bool:

@@ -107,8 +107,9 @@ DRAIN = Subject("runtime", "to end")
 
 def _describe(attempt: Attempt) -> str:
     lines: Iterable[str] = ()
-    if attempt.task is not None:
-        lines = _stack_of_task(attempt.task.get_coro())
+    task = attempt.task  # looked at once: it is gone when the code ends
+    if task is not None:
+        lines = _stack_of_task(task.get_coro())
     elif attempt.thread_id is not None:
         lines = _stack_of(attempt.thread_id)
     return f"{attempt.action.name} (execution {attempt.execution_id}):\n{''.join(lines)}"

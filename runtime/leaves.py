@@ -61,8 +61,8 @@ class Leaves:
     @property
     def running(self) -> list[LeafAttempt]:
         """The attempts whose code has begun and not ended."""
-        lent = tuple(self.loans.runs.values())
-        known = (run for each in tuple(self._runs) if (run := each()) is not None)
+        lent = list(self.loans.runs.values())
+        known = (run for each in list(self._runs) if (run := each()) is not None)
         return [attempt for run in (*known, *lent) for attempt in run.attempts()]
 
     # On a worker thread
@@ -123,7 +123,7 @@ class Leaves:
             run.owners[index] = OVER
             attempt.done = end = (index, value, started_at, self._now())
             attempt.interruption = Interruption.OVER
-            if attempt.has_context:
+            if attempt.has_context or attempt._waits:  # noqa: SLF001 - of a thread it left running
                 attempt.end()
             run.completed += 1
             if publisher.active:

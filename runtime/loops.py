@@ -171,7 +171,10 @@ class Loops:
                 "the event loop that this runtime was opened on has closed; open the runtime on"
                 " the loop that uses it, or without one"
             )
-            start = self._starts.popleft()
+            try:
+                start = self._starts.popleft()
+            except IndexError:
+                return  # another thread has refused it
             if isinstance(start, Attempt):
                 self._never_run(start, error)
             elif isinstance(start, Run):

@@ -72,7 +72,7 @@ class Places:
     @property
     def running(self) -> list[Attempt]:
         """The attempts whose code has begun and not ended."""
-        return [*tuple(self._running), *self._leaves.running]
+        return [*self._running, *self._leaves.running]
 
     def start(self, attempt: Attempt) -> None:
         """Run the attempt's code soon. Never blocks."""

@@ -342,5 +342,5 @@ class Announcements:
         """Queue one event for every listener; see `Subscription.publish`."""
         event = _DraftEvent(execution, previous, at)
         event.__class__ = ExecutionEvent
-        for subscription in tuple(self._open):
+        for subscription in list(self._open):
             subscription.publish(event)

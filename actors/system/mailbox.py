@@ -115,6 +115,10 @@ class Mailbox:
     All of this rests on single steps of lists being atomic, and on one thread's steps being seen
     in their order: by the GIL, or by the lock that each list has where there is none.
 
+    And so it is with dicts and deques elsewhere. What others may change is looked through in a
+    copy, a ``list(...)`` of it: this is made in one step. (A ``tuple(...)`` is not: CPython 3.11
+    may collect garbage in the middle, and let others in. Nor is one of a dict's ``items()``.)
+
     A message lies in the queue bare when nobody waits for an answer, else in Pykka's envelope.
     """
 

@@ -52,8 +52,8 @@ class Settled:
     def remove_done_callback(self, fn: Callable[[Self], object]) -> bool:
         """Take back one registration of *fn*; ``False`` if it has run or was never there."""
         callbacks = self._callbacks or {}
-        for token, callback in list(callbacks.items()):
-            if callback == fn and callbacks.pop(token, None) is not None:
+        for token in list(callbacks):
+            if callbacks.get(token) == fn and callbacks.pop(token, None) is not None:
                 self._stop_watching()
                 return True
         return False

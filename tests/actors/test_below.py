@@ -219,3 +219,20 @@ def test_a_group_is_released_once_it_has_decided_and_then_forgotten() -> None:
     below.forget_groups()
     assert len(world.allocator.told_of(ForgetGroups)) == 1
     assert below.open_groups() == ("g",)
+
+
+def test_whoever_looks_from_another_thread_as_a_group_is_admitted_sees_that_one_is_out() -> None:
+    below = below_in(World())
+    emit(below, "g1")
+
+    class Groups(dict[str, Any]):
+        """Looked through just before the next group is admitted."""
+
+        def values(self) -> Any:
+            found = list(super().values())
+            if "g1" not in self:
+                admit(below, "g1")
+            return found
+
+    below.groups = Groups()
+    assert not below.groups_have_ended

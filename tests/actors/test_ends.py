@@ -7,6 +7,8 @@ from typing import Any
 import pykka
 
 from actors.ends import EndsLog, EndsReader
+from orchestrator import Execution
+from tests.collecting import TRIES, others_come_in
 
 
 class Inbox:
@@ -40,3 +42,15 @@ def test_a_reader_whose_question_comes_behind_the_end_of_its_group_is_answered()
     ref.actor_inbox.refuse()
 
     assert answer.get(timeout=0) is None
+
+
+def test_ends_reach_who_reads_while_others_begin_to_read() -> None:
+    ref = Ref()
+    log = EndsLog(lambda index, end: None, keep=False)  # type: ignore[arg-type,return-value]  # noqa: ARG005
+    first = EndsReader(ref, log)
+    readers = [EndsReader(ref, log) for _ in range(40)]
+    end = Execution("t:t")
+    with others_come_in(lambda: readers.append(EndsReader(ref, log))) as tries:
+        for _ in tries:
+            log.append(end)
+    assert len(first.queue) == TRIES

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -28,6 +29,7 @@ from orchestrator.errors import (
 )
 from orchestrator.values import ExecutionState, Retry
 from tests.actors.execution_world import Driver
+from tests.actors.fakes import ExecutionByHand
 
 COMPLETED = ExecutionState.COMPLETED
 FAILED = ExecutionState.FAILED
@@ -433,3 +435,13 @@ def test_a_fault_in_a_turn_fails_the_execution_instead_of_leaving_everyone_waiti
     driver.catch_up()
     assert driver.final().state is FAILED
     assert isinstance(driver.final().error.__cause__, KeyError)
+
+
+def test_a_look_from_another_thread_as_the_actor_lets_go_of_what_was_merged_does_not_fail(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    driver = running()
+    found = [SimpleNamespace(output=7)]  # and then no more
+    look = property(lambda _actor: found.pop() if found else None)
+    monkeypatch.setattr(ExecutionByHand, "_pending", look)
+    assert driver.actor.view().output == 7

@@ -1,4 +1,4 @@
-"""`Loans` as an object: who has a worker that is kept in a wait."""
+"""`Loans` as an object: who has a worker that is kept in a wait; and what is counted of calls."""
 
 from __future__ import annotations
 
@@ -6,8 +6,10 @@ from typing import Any
 
 import pytest
 
-from actors.loans import Loans
+from actors.loans import Ledger, Loans
 from actors.ready import NOBODY
+from actors.system.parking import Parker
+from actors.wait import CallWait
 
 
 @pytest.mark.parametrize("others", ["nobody", "queue", "queue and take it"])
@@ -35,3 +37,22 @@ def test_a_worker_is_kept_unless_somebody_might_need_it_who_has_not_seen_it(othe
     assert took == ([True] if others == "queue and take it" else [])
     assert loans.take_kept(wait) is (others == "nobody")  # by whoever wants it
     assert not loans.take_kept(wait)
+
+
+def test_who_sees_the_end_of_a_call_finds_it_counted() -> None:
+    """Or the next call's end might be counted at the same time."""
+    counted: list[int] = []
+
+    class Watched(CallWait):
+        def __setattr__(self, name: str, value: Any) -> None:
+            if name == "ended" and value is not None:
+                counted.append(ledger.completed)
+            super().__setattr__(name, value)
+
+    ledger, nobody = Ledger(), Parker()
+    attempt: Any = object()
+    wait = Watched(attempt, nobody, can_expire=False)
+    wait.ledger = ledger
+    wait.add((0, "output", 1.0, 2.0))
+    assert counted == [1]
+    assert wait.ended == ("output",)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
+from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -17,21 +20,32 @@ from actors.leaf import LEAF, OVER, LeafAttempt
 from actors.live import OpenGroup
 from actors.messages import Promoted, Reported, RunOver
 from actors.run import Run
+from actors.system.parking import Parker, set_thread_hooks
+from actors.wait import Wait
 from actors.waits import GroupNode
+from orchestrator.context import current
 from orchestrator.values import AwaitMode, Execution, ExecutionState, GroupPolicy
+from runtime.leaves import Leaves
 from tests.actors.fakes import Target, World, action, emission
 from tests.actors.fan_in_model import describe
+from tests.collecting import others_come_in
 
 
-def batch_of(world: World, size: int, reports: Reports | None = None, **options: Any) -> Batch:
+def batch_of(
+    world: World,
+    size: int,
+    reports: Reports | None = None,
+    function: Callable[..., Any] | None = None,
+    **options: Any,
+) -> Batch:
     children = [Execution("t:t", number, id=f"c{number}") for number in range(size)]
-    group: Any = object()
+    group: Any = SimpleNamespace(node=SimpleNamespace(blocked=()))
     return Batch(
         emission(
             world, group_id="g", group=Target("group"), parent_id="p", parent=Target("parent")
         ),
         children,
-        action(**options),
+        action(function, **options),
         0,
         50.0,
         group,
@@ -39,8 +53,8 @@ def batch_of(world: World, size: int, reports: Reports | None = None, **options:
     )
 
 
-def run_of(world: World, size: int) -> Run:
-    batch = batch_of(world, size)
+def run_of(world: World, size: int, function: Callable[..., Any] | None = None) -> Run:
+    batch = batch_of(world, size, function=function)
     return Run(
         world.environment,
         batch,
@@ -290,3 +304,55 @@ def started(run: Run) -> LeafAttempt:
     attempt.started_at = 60.0
     attempt.begun = True
     return attempt
+
+
+def test_a_wait_of_what_a_leaf_left_running_hears_of_its_end() -> None:
+    """The leaf has made no context, and another thread waits with a copy of its variables."""
+    world = World()
+    parker = Parker()
+
+    def leaves_a_wait_behind(_given: int) -> None:
+        attempt: Any = current.get()
+        attempt.watch(Wait(attempt, parker, main=False))
+
+    run = run_of(world, 1, leaves_a_wait_behind)
+    run.batch.reports.group = Target("group")
+    dispatcher: Any = SimpleNamespace(keeping=contextlib.nullcontext)
+    leaves = Leaves(world.environment.clock, dispatcher, contextlib.nullcontext)
+    hooks = set_thread_hooks()
+    try:
+        leaves.work_off(run)
+    finally:
+        set_thread_hooks(*hooks)
+    assert run.fates == {0: LEAF}
+    assert parker.park(0)
+
+
+LOOKS: dict[str, Callable[[Run], object]] = {
+    "attempts": Run.attempts,
+    "all that runs": lambda run: leaves_with(run).running,
+}
+
+
+def leaves_with(run: Run) -> Leaves:
+    nobody: Any = None
+    leaves = Leaves(run.environment.clock, nobody, contextlib.nullcontext)
+    leaves.add(run)
+    return leaves
+
+
+@pytest.mark.parametrize("look", LOOKS.values(), ids=LOOKS.keys())
+def test_whoever_looks_while_others_start_is_not_disturbed(look: Callable[[Run], object]) -> None:
+    run = run_of(World(), MANY)
+    for index in range(FEW):
+        run.owners[index] = LeafAttempt(run, index)
+
+    def start_one() -> None:
+        run.owners.setdefault(len(run.owners), OVER)
+
+    with others_come_in(start_one) as tries:
+        for _ in tries:
+            look(run)
+
+
+FEW, MANY = 40, 4000

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from actors.loans import Loans
 from orchestrator import (
     ActionRegistry,
     AsyncOrchestrator,
@@ -202,3 +203,95 @@ def test_the_id_of_a_called_child_is_the_one_it_was_made_with(run_body: Run) -> 
         await orchestrator.cancel(given.id)  # it has ended, so nothing happens
 
     run_body(body)
+
+
+def test_a_child_can_be_cancelled_once_its_begin_has_been_told(
+    runtime: Any, actions: ActionRegistry
+) -> None:
+    inside, told, publisher = child("t:echo", 1), list[str](), runtime._environment.publisher
+
+    class Early:
+        """Cancels the child as the first that is told of it."""
+
+        active = ("a listener",)
+
+        def changed(self, execution: Execution, previous: Any, at: float) -> None:
+            if execution.id == inside.id:
+                if not told:
+                    told.append("cancel")
+                    runtime.cancel(inside.id)
+                told.append(execution.state.value)
+            publisher.changed(execution, previous, at)
+
+    @actions.register("t:calls")
+    def calls() -> Any:
+        return here().call(inside)
+
+    runtime._environment.publisher = Early()
+    assert runtime.run("t:calls") == 1
+    assert told == ["cancel", "scheduled", "running", "completed"]
+
+
+def test_a_worker_that_is_taken_from_a_caller_as_it_calls_is_given_back(
+    make_runtime: Run, actions: ActionRegistry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runtime, begun = make_runtime(workers=1), Gate()
+    keep = Loans.keep
+
+    def keep_and_lose(loans: Loans, wait: Any) -> bool:
+        kept = keep(loans, wait)
+        works.append(runtime.spawn("t:works"))
+        begun.wait()  # it has the worker now
+        return kept
+
+    @actions.register("t:works")
+    def works_on() -> None:
+        begun.open()
+
+    @actions.register("t:calls")
+    def calls() -> Any:
+        here().sleep(0.001)  # it is an actor from now on
+        here().call(child("t:echo_async", 1))
+        works[0].result()
+        return runtime.stats()
+
+    works: list[Any] = []
+    monkeypatch.setattr(Loans, "keep", keep_and_lose)
+    stats = runtime.run("t:calls", timeout=LIMIT)
+    assert (len(works), stats.running, stats.waiting) == (1, 1, 0)
+
+
+def test_the_id_of_a_leaf_is_taken_even_while_it_becomes_an_actor(
+    runtime: Any, actions: ActionRegistry
+) -> None:
+    started, gate = Gate(), Gate()
+    allocator = runtime._environment.loans.is_running.__self__
+
+    class Live(dict[str, Any]):
+        """Looked at, on a caller's thread, just before the leaf is in it."""
+
+        def __contains__(self, name: object) -> bool:
+            found = super().__contains__(name)
+            for attempt in runtime._places.running:
+                attempt.become_actor()
+            runtime.stats()  # behind what the allocator has been told
+            return found
+
+    @actions.register("t:waits")
+    def waits() -> None:
+        started.open()
+        gate.wait()
+
+    @actions.register("t:emits")
+    def emits() -> Any:
+        return here().await_group(here().emit_children([child("t:waits", id="c")]))
+
+    handle = runtime.spawn("t:emits")
+    started.wait()
+    live = allocator._live
+    allocator._live = Live(live)
+    assert runtime._environment.loans.is_running("c")
+    live.update(allocator._live)
+    allocator._live = live
+    gate.open()
+    assert handle.result(LIMIT) == [None]

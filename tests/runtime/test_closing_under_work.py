@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import itertools
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from actors.run import Run
+from actors.system import Clock
 from orchestrator import (
     ActionRegistry,
     CloseTimeoutError,
@@ -17,6 +21,8 @@ from orchestrator import (
     RuntimeClosedError,
 )
 from runtime import LocalRuntime
+from runtime.loops import Loops
+from runtime.places import Places
 from tests.conformance.support import (
     FOREVER,
     LIMIT,
@@ -196,3 +202,54 @@ def test_a_cancel_in_the_middle_of_everything_answers_every_waiter(
             stats = runtime.stats()
             assert quiet(stats)
             assert stats.emitted == stats.settled == 22
+
+
+def test_async_code_that_ends_as_a_close_looks_at_it_is_named_all_the_same(
+    actions: ActionRegistry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Ending:
+        """An attempt that lets go of its task while somebody looks."""
+
+        execution_id, thread_id, action = "e1", None, actions.get("t:forever_async")
+
+        @property
+        def task(self) -> Any:
+            return tasks.pop() if tasks else None
+
+    async def code() -> None:
+        """What the task runs."""
+
+    coroutine = code()
+    tasks = [SimpleNamespace(get_coro=lambda: coroutine)]
+    runtime = LocalRuntime(actions)
+    with monkeypatch.context() as patched:
+        patched.setattr(Places, "running", [Ending()])
+        assert "t:forever_async (execution e1)" in str(runtime._closing.late(SOON))
+    coroutine.close()
+    runtime.close(LIMIT)
+
+
+def test_starts_on_a_loop_that_has_closed_are_refused_by_several_threads_at_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    refused: list[Any] = []
+    loop = asyncio.new_event_loop()
+    loop.close()
+    nobody: Any = None
+    loops = Loops("loops", Clock())
+    loops.serve(nobody, nobody, nobody, lambda run, _error: refused.append(run))
+    loops.adopt(loop)
+
+    others = [loops._refuse_all]
+
+    def made_meanwhile(message: str) -> RuntimeClosedError:
+        """The error of one of them is made, and the others go on."""
+        while others:
+            others.pop()()
+        return RuntimeClosedError(message)
+
+    run = Run.__new__(Run)
+    monkeypatch.setattr("runtime.loops.RuntimeClosedError", made_meanwhile)
+    loops.start(run)
+    assert refused == [run]
+    assert not others

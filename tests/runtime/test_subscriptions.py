@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 from hypothesis import given
@@ -21,6 +22,7 @@ from runtime.subscriptions import (
     Subscription,
     Subscriptions,
 )
+from tests.collecting import TRIES, others_come_in
 
 GENEROUS = 30.0  # seconds; a test waits this long only if it fails
 
@@ -452,6 +454,22 @@ def test_every_listener_gets_what_is_published_from_its_subscription_to_its_end(
     assert not subscriptions.active
     assert numbers(one) == [0, 1]
     assert numbers(two) == [1, 2]
+
+
+def test_whoever_publishes_is_not_disturbed_by_others_who_subscribe() -> None:
+    subscriptions, news = Subscriptions(), list[ExecutionEvent | EventsLost]()
+
+    def subscribe(publish: Callable[[ExecutionEvent], object]) -> None:
+        one: Any = Mock(publish=publish)  # which has no thread
+        subscriptions.open[one] = None
+
+    subscribe(news.append)
+    for _ in range(40):
+        subscribe(id)
+    with others_come_in(lambda: subscribe(id)) as tries:
+        for number in tries:
+            announce(subscriptions, number)
+    assert numbers(news) == list(range(TRIES))
 
 
 def test_closing_all_names_the_listeners_that_still_run_and_can_be_called_again() -> None:

@@ -16,6 +16,7 @@ import pykka
 import pytest
 
 from actors.system import Future, dropped_waiters, get_all, wait_first
+from tests.collecting import others_come_in
 
 PATIENCE = 20.0  # seconds that no test should ever need
 ROOT = Path(__file__).parents[2]
@@ -357,6 +358,14 @@ def test_ctrl_c_in_a_callback_is_not_swallowed_and_the_others_still_run() -> Non
     with pytest.raises(KeyboardInterrupt):
         future.set(0)
     assert calls == [1]
+
+
+def test_a_callback_is_removed_while_others_are_registered() -> None:
+    future: Future[int] = Future()
+    with others_come_in(lambda: future.add_done_callback(print)) as tries:
+        for _ in tries:
+            future.add_done_callback(repr)
+            assert future.remove_done_callback(repr)
 
 
 def test_a_callback_that_was_removed_does_not_run() -> None:
