@@ -184,6 +184,51 @@ def cross_waits(member: str, mode: str, schedule: Any) -> list[Any]:
     return outcomes
 
 
+@given(st.booleans(), SEEDS)
+def test_11_who_calls_a_child_that_is_cancelled_as_it_starts_is_told(
+    is_async: bool, seed: int
+) -> None:
+    for more in range(4):  # it takes some luck
+        cancelled_as_it_starts(is_async, Schedule.seeded(seed + more))
+
+
+def cancelled_as_it_starts(is_async: bool, schedule: Any) -> None:
+    actions, told = ActionRegistry(), list[str]()
+
+    @actions.register("t:child")
+    def child() -> None:
+        told.append("started")
+
+    @actions.register("t:child_async")
+    async def child_async() -> None:
+        told.append("started")
+
+    @actions.register("t:calls")
+    def calls() -> None:
+        calling.set()
+        with suppress(ExecutionCancelledError):
+            here().call(Execution("t:child", id="called"))
+        told.append("told")
+
+    @actions.register("t:calls_async")
+    async def calls_async() -> None:
+        orchestrator = AsyncOrchestrator.from_context()
+        assert orchestrator is not None
+        calling.set()
+        with suppress(ExecutionCancelledError):
+            await orchestrator.call(Execution("t:child_async", id="called"))
+        told.append("told")
+
+    with SimulatedRuntime(actions, schedule, clock=0.0) as runtime:
+        calling = threading.Event()
+        handle = runtime.spawn("t:calls_async" if is_async else "t:calls")
+        calling.wait()
+        with suppress(UnknownExecutionError):  # it may come too soon
+            Orchestrator(runtime).cancel("called")
+        handle.result()
+    assert told in (["told"], ["started", "told"])
+
+
 @given(SEEDS)
 def test_11_a_child_that_is_drawn_as_its_group_decides_never_runs(seed: int) -> None:
     draws_as_the_group_decides(Schedule.seeded(seed))
