@@ -49,6 +49,23 @@ def test_1_2_a_future_is_resolved_once_and_everyone_hears_of_it_once(
     assert not future._callbacks
 
 
+@given(st.integers(0, 2**32))
+def test_8_who_registers_as_a_future_is_resolved_is_told_once(seed: int) -> None:
+    for more in range(4):  # both have a line or two at which they may find each other
+        register_as_it_is_resolved(Schedule.seeded(seed + more, modes=["uniform", "pct-3"]))
+
+
+def register_as_it_is_resolved(schedule: Any) -> None:
+    future: Future[int] = Future()
+    heard: list[int] = []
+    with stepped(schedule, clock="jump") as tasks:
+        tasks.start(lambda: future.set(1))
+        tasks.start(lambda: future.add_done_callback(lambda done: heard.append(done.get())))
+        tasks.join()
+    assert heard == [1]
+    assert not future._callbacks
+
+
 @many
 @given(few, orders())
 def test_6_a_waiter_that_gave_up_is_forgotten(waiters: int, schedule: Any) -> None:
