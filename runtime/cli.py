@@ -8,17 +8,18 @@ from __future__ import annotations
 
 import argparse
 import math
-import queue
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from importlib import metadata
 from typing import Any
 
 from orchestrator.errors import OrchestratorError
 from orchestrator.registry import Action
 from runtime.cli_events import EventLog
+from runtime.cli_inbox import Inbox
 from runtime.cli_load import UsageError, find_action, load_registry, read_input
-from runtime.cli_run import Inbox, Run, end_at_once, end_by_signal, failure, signals_to
+from runtime.cli_run import News, Run, end_at_once, end_by_signal, failure, signals_to
 from runtime.cli_streams import Stdout, as_json, say
 from runtime.handle import Handle
 from runtime.local import LocalRuntime
@@ -68,8 +69,8 @@ def _run(options: argparse.Namespace, stdout: Stdout) -> int:
     events = _opened(options.events)
     runtime = LocalRuntime(registry, workers=options.workers)
     subscription = None if events is None else runtime.subscribe(events, EVENTS_WAITING)
-    inbox: Inbox = queue.SimpleQueue()
-    with signals_to(inbox, lambda number: end_by_signal(runtime, number)):
+    inbox: Inbox[News] = Inbox()
+    with closing(inbox), signals_to(inbox, lambda number: end_by_signal(runtime, number)):
         handle = _spawned(runtime, action, given, options.timeout)
         run = Run(runtime, handle, inbox, action.name)
         with drawn_progress(action.name, run.totals):

@@ -27,12 +27,22 @@ from orchestrator.errors import (
     RuntimeClosedError,
 )
 from orchestrator.values import ExecutionState
+from runtime.cli_inbox import Inbox
 from runtime.cli_streams import say
 from runtime.handle import Handle
 from runtime.local import LocalRuntime
 from runtime.progress import Totals, restore_terminal
 
-__all__ = ["Ended", "Interrupted", "Run", "end_at_once", "end_by_signal", "failure", "signals_to"]
+__all__ = [
+    "Ended",
+    "Interrupted",
+    "News",
+    "Run",
+    "end_at_once",
+    "end_by_signal",
+    "failure",
+    "signals_to",
+]
 
 SIGNALLED = 128  # plus the signal's number: 130 for Ctrl-C, 143 for SIGTERM
 
@@ -70,13 +80,14 @@ class Interrupted:
 
 
 News: TypeAlias = Ended | Closed | Interrupted
-Inbox: TypeAlias = "queue.SimpleQueue[News]"  # its put may interrupt itself, as a handler does
 
 
 class Run:
     """An action that was started, until nothing of it is left."""
 
-    def __init__(self, runtime: LocalRuntime, handle: Handle, inbox: Inbox, name: str) -> None:
+    def __init__(
+        self, runtime: LocalRuntime, handle: Handle, inbox: Inbox[News], name: str
+    ) -> None:
         self._runtime = runtime
         self._handle = handle
         self._inbox = inbox
@@ -210,7 +221,7 @@ def end_by_signal(runtime: LocalRuntime, number: int) -> NoReturn:
 
 
 @contextmanager
-def signals_to(inbox: Inbox, leave: Callable[[int], object]) -> Iterator[None]:
+def signals_to(inbox: Inbox[News], leave: Callable[[int], object]) -> Iterator[None]:
     """Put the first SIGINT or SIGTERM into *inbox*, and call *leave* at the second one.
 
     Takes them over where they were ignored too: a script that signals a command which it has
@@ -230,7 +241,8 @@ def signals_to(inbox: Inbox, leave: Callable[[int], object]) -> Iterator[None]:
 
     before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        yield
+        with inbox.woken_by_signals():
+            yield
     finally:
         for number, handler in before.items():
             signal.signal(number, signal.SIG_DFL if handler is None else handler)

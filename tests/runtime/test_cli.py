@@ -4,6 +4,7 @@ import contextlib
 import io
 import json
 import os
+import queue
 import select
 import shlex
 import signal
@@ -11,12 +12,14 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Self
 
 import pytest
 
 from runtime.cli import main
+from runtime.cli_inbox import Inbox
 
 ROOT = Path(__file__).parent.parent.parent
 PATIENCE = 60.0  # seconds for a whole command; what takes longer hangs
@@ -425,6 +428,35 @@ def test_each_event_is_one_line_of_json(app: Path) -> None:
 
 
 # How it is ended
+
+
+def test_a_signal_that_comes_to_another_thread_ends_the_wait_of_the_main_thread() -> None:
+    inbox: Inbox[str] = Inbox()
+    real = inbox._receiver
+
+    class Receiver:
+        """The socket, at which the main thread is about to wait."""
+
+        settimeout, close = real.settimeout, real.close
+
+        def recv(self, size: int) -> bytes:
+            sender.start()
+            return real.recv(size)
+
+    def send() -> None:
+        signal.pthread_kill(threading.get_ident(), signal.SIGTERM)
+
+    sender = threading.Thread(target=send)
+    inbox._receiver = Receiver()  # type: ignore[assignment]
+    before = signal.signal(signal.SIGTERM, lambda *_: inbox.put("a signal"))
+    try:
+        with closing(inbox), inbox.woken_by_signals():
+            assert inbox.get(PATIENCE) == "a signal"
+            with pytest.raises(queue.Empty):
+                inbox.get(0)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+        sender.join()
 
 
 def test_a_timeout_ends_it_with_124(app: Path) -> None:
