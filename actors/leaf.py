@@ -50,7 +50,7 @@ class LeafAttempt(Attempt):
     done: Completed | None = None  # what it came to as a leaf
 
     _view: Callable[[], Execution] | None = None  # the actor's, once it is one
-    unborn: ExecutionActor | None = None  # the actor, until it is launched
+    unborn: list[ExecutionActor] | None = None  # holds the actor until it is launched
 
     def __init__(self, run: Run, index: int) -> None:
         self.run = run
@@ -113,10 +113,12 @@ class LeafAttempt(Attempt):
         Of the code and whoever makes it an actor meanwhile, the later one does so: each says what
         it has done, *begun* or *unborn*, before it looks for the other.
         """
-        actor = self.__dict__.pop("unborn", None)  # one step: only one of them gets it
-        if actor is not None:
-            actor.take_over(self)
-            self.environment.system.launch(actor)
+        try:
+            actor = (self.unborn or []).pop()  # one step: only one of them gets it
+        except IndexError:
+            return
+        actor.take_over(self)
+        self.environment.system.launch(actor)
 
     def publish_start(self) -> None:
         """Tell that it runs."""
@@ -144,7 +146,7 @@ class LeafAttempt(Attempt):
     @property
     def as_parent(self) -> Any:
         """As a leaf, a ref that makes it an actor once there is something to tell."""
-        return self.__dict__.get("ref") or _Parent(self)
+        return self.ref if self.is_actor else _Parent(self)
 
     def open_ledger(self) -> Ledger:
         """As a leaf, one that its run knows."""
@@ -228,7 +230,7 @@ class LeafAttempt(Attempt):
             return fate
         self._view = actor.view
         self._tell_promoted(ref)
-        self.unborn = actor  # not before: it could end, and the allocator hear of that first
+        self.unborn = [actor]  # not before: it could end, and the allocator hear of that first
         if self.begun:
             self.launch()
         if batch.action.is_async and run.ledger is None and run.is_last():
@@ -289,6 +291,7 @@ def _settle_layout() -> None:
         "has_context",
         "told_running",
         "begun",
+        "unborn",
         "code_over",
         "ledger",
         "below",
