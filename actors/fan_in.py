@@ -339,9 +339,8 @@ class FanIn:
             return
         with contextlib.suppress(Exception):  # an exception class may refuse notes
             notes = getattr(error, "__notes__", ())
-            if (
-                sum(note.startswith("child ") for note in notes) < _NOTES
-            ):  # many may raise one object
+            ours = sum(note.startswith("child ") for note in notes)
+            if ours < _NOTES:  # many may raise one object
                 who = f"child {end.id!r} ({end.action})"
                 error.add_note(f"{who}, {index} of group {self.group_id!r}")
         self._failures.append(_Failure(index, error))

@@ -102,9 +102,7 @@ def test_every_child_of_a_run_is_started_or_taken_away_and_only_once(
 
 
 def test_a_leaf_is_made_an_actor_once_and_what_waits_behind_it_is_left_to_the_allocator() -> None:
-    world = World()
-    launched: list[Any] = []
-    world.environment.system = System(launched)  # type: ignore[assignment]
+    world, launched = launching()
     run = run_of(world, 3)
     attempt = started(run)
 
@@ -124,9 +122,7 @@ def test_a_leaf_is_made_an_actor_once_and_what_waits_behind_it_is_left_to_the_al
 
 
 def test_an_actor_that_others_make_of_a_leaf_begins_when_the_start_has_been_told() -> None:
-    world = World()
-    launched: list[Any] = []
-    world.environment.system = System(launched)  # type: ignore[assignment]
+    world, launched = launching()
     run = run_of(world, 1)
     attempt = LeafAttempt(run, run.pending.popleft())
     run.owners[0] = attempt  # its worker has the token, and has told nothing yet
@@ -148,9 +144,7 @@ def test_an_actor_that_others_make_of_a_leaf_begins_when_the_start_has_been_told
 
 
 def test_nor_does_it_begin_before_the_allocator_has_been_told_of_it() -> None:
-    world = World()
-    launched: list[Any] = []
-    world.environment.system = System(launched)  # type: ignore[assignment]
+    world, launched = launching()
     run = run_of(world, 1)
     attempt = LeafAttempt(run, run.pending.popleft())
     run.owners[0] = attempt
@@ -170,9 +164,7 @@ def test_nor_does_it_begin_before_the_allocator_has_been_told_of_it() -> None:
 
 
 def test_a_leaf_whose_code_has_ended_becomes_no_actor() -> None:
-    world = World()
-    launched: list[Any] = []
-    world.environment.system = System(launched)  # type: ignore[assignment]
+    world, launched = launching()
     run = run_of(world, 1)
     attempt = started(run)
     assert run.fates.setdefault(0, LEAF) is LEAF
@@ -296,6 +288,13 @@ class System:
 
     def __init__(self, launched: list[Any]) -> None:
         self.launch = launched.append
+
+
+def launching() -> tuple[World, list[Any]]:
+    """A world, and the actors that should have been launched in it."""
+    world, launched = World(), list[Any]()
+    world.environment.system = System(launched)  # type: ignore[assignment]
+    return world, launched
 
 
 def started(run: Run) -> LeafAttempt:
