@@ -127,6 +127,21 @@ def test_12_a_group_that_an_end_decides_is_on_no_cycle_by_that_end(member: str, 
         assert (first, second) == ([0], [[0]])
 
 
+@pytest.mark.parametrize(
+    ("member", "token"),
+    [
+        # The allocator had heard of the end, and the group had not.
+        ("t:ends", "s1-jZHyXYuOVjI1TEq1MDQxUNIBcqAqjZV0jEEqoVxTpVggAAA"),
+        ("t:sleeps", "s1-EBlcXYuOVkpMTTI1Tk4xUNKJjo2NBQA"),
+        ("t:ends_async", "s1-xKfp14uOVjKzNDdOSTNMUdKJjkYy0xikEqrRWCkWCAA"),
+    ],
+)
+def test_12_nor_under_the_smallest_schedules_in_which_it_heard_last(
+    member: str, token: str
+) -> None:
+    assert cross_waits(member, "any", Schedule.replay(token)) == [[0], [[0]]]
+
+
 @given(st.sampled_from(["t:ends", "t:sleeps", "t:ends_async"]), SEEDS)
 def test_12_a_group_that_an_end_does_not_decide_is_on_the_cycle_then(
     member: str, seed: int
@@ -381,6 +396,19 @@ def test_9_a_leaf_that_is_cancelled_as_its_start_is_told_is_told_in_order(
 ) -> None:
     for more in range(4):  # it takes some luck
         cancelled_as_its_start_is_told(is_async, Schedule.seeded(seed + more))
+
+
+@pytest.mark.parametrize(
+    ("is_async", "token"),
+    [
+        (False, "s1-zDH1jIuOVjJNMTFOTUs2VtIBciAGmYNUQTUZgdXBOTpGIDmwslggAAA"),
+        (True, "s1-rVaVfouOVrJISjVJMk02UNIBciAGWSAZZaSEaq0JSA6sLBYIAA"),
+    ],
+)
+def test_9_nor_under_the_smallest_schedules_in_which_the_actor_told_first(
+    is_async: bool, token: str
+) -> None:
+    cancelled_as_its_start_is_told(is_async, Schedule.replay(token))
 
 
 def cancelled_as_its_start_is_told(is_async: bool, schedule: Any) -> None:
