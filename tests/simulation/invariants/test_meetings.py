@@ -57,14 +57,14 @@ def test_12_who_is_cancelled_as_a_wait_of_it_begins_is_on_no_cycle(member: str, 
         (
             "t:waits",
             (
-                "s1-5PvHCouOVjKxME0xSbS0VNIBciAGGSEZZaiEZC3QBEOQHFgZSByi3hSXeqAzjdFsRJYxhDvNCCwH"
-                "50BMhDsbVc7QEMk6oEYgAAA"
+                "s1-oaApJ4uOVko0SEoyMExJVNIBciAGmYNUQTUZg9VBxC2RrDBCEjdENxZhoSmSUUbIckaocoZocphW"
+                "IeQMDVE1AgEA"
             ),
         ),
         # It was over but for what it had emitted, to which the cancel was on its way.
         (
             "t:emits",
-            "s1-AcKH5IuOVrKwME1MM7VMVNIBchAqjdFUIssYwo00QZYzUdIxB-mCK0WVMzRAcqGRUiwQAAA",
+            "s1-qZ48louOVkqzNDI2SDIxVtIBchAqjdFUIssYwo00QZYzUdKxAOmCK0WVMzTEkET4xhRVDggA",
         ),
     ],
 )
