@@ -27,6 +27,7 @@ __all__ = ["Guard", "guard"]
 
 PATIENCE = 2.0  # real seconds without a step and without work, after which a task is told
 IDLE_TICKS = 5  # after which its thread ends
+AGAIN = 10  # ticks after which a sleeper that was told, and sleeps on, is interrupted once more
 SHARE = 0.02  # of a processor: who takes less is asleep, however busy the machine is
 
 _monotonic = REAL["time", "monotonic"]
@@ -61,12 +62,12 @@ class Guard:
         world: World | None
         last: object = None
         work = since = 0.0
-        idle = 0
+        idle = ticks = 0
         while idle < IDLE_TICKS:
             world = None  # it is to be freed on its own thread, and not here
             self._tick.acquire(timeout=self._patience)
             world = self._world
-            if world is None or world.blocked_for_real is not None:
+            if world is None:
                 idle += 1
                 continue
             idle = 0
@@ -74,8 +75,13 @@ class Guard:
             sign = (ref(world), ident, world.steps, len(world.path), world.current.step)
             spent, now = _processor_time(ident), _monotonic()
             asleep = spent is not None and sign == last and spent - work < SHARE * (now - since)
-            if asleep:
+            ticks = ticks + 1 if asleep else 0
+            if asleep and world.blocked_for_real is None:
                 _tell(world, ident, self._patience)
+                ticks = 0
+            elif ticks >= AGAIN:  # a signal that comes just before a wait does not end it
+                _interrupt(ident)
+                ticks = 0
             last, work, since = sign, spent or 0.0, now
         self._alive = False
 
@@ -96,10 +102,16 @@ def _tell(world: World, ident: int, patience: float) -> None:
         " for in one"
     )
     world.fail(error)
-    if ident == threading.main_thread().ident and hasattr(signal, "pthread_kill"):
-        signal.pthread_kill(ident, signal.SIGINT)  # the world's handler raises in the sleeper
-    else:
+    if not _interrupt(ident):
         print(error, file=sys.stderr, flush=True)  # noqa: T201 - nothing can raise it there
+
+
+def _interrupt(ident: int) -> bool:
+    """Let the world's handler raise in the sleeper, if that can be."""
+    if ident != threading.main_thread().ident or not hasattr(signal, "pthread_kill"):
+        return False
+    signal.pthread_kill(ident, signal.SIGINT)
+    return True
 
 
 def _processor_time(ident: int) -> float | None:

@@ -179,6 +179,23 @@ def test_a_real_lock_that_is_held_over_a_switch_is_named(monkeypatch: pytest.Mon
 
 
 @pytest.mark.skipif(not hasattr(time, "pthread_getcpuclockid"), reason="the system can't tell")
+def test_a_sleeper_whom_the_signal_does_not_wake_is_told_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    interrupt, sent = signal.pthread_kill, list[int]()
+
+    def lose_the_first(ident: int, number: int) -> None:
+        sent.append(number)
+        if len(sent) > 1:
+            interrupt(ident, number)
+
+    monkeypatch.setattr(signal, "pthread_kill", lose_the_first)
+    assert "in holds" in hold_a_real_lock_over_a_switch(monkeypatch)
+    assert len(sent) > 1
+    gc.collect()
+
+
+@pytest.mark.skipif(not hasattr(time, "pthread_getcpuclockid"), reason="the system can't tell")
 def test_a_real_sleep_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     ask_the_guard(0.1, monkeypatch)
     with pytest.raises(UncontrolledError, match="in test_a_real_sleep_is_noticed"), Simulation():
