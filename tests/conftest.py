@@ -3,6 +3,7 @@
 import gc
 import logging
 import os
+import signal
 import sys
 import threading
 import time
@@ -25,6 +26,10 @@ settings.load_profile(
 # Real threads that take turns every microsecond meet between steps where they hardly ever do.
 if interval := os.environ.get("SWITCH_INTERVAL"):
     sys.setswitchinterval(float(interval))
+
+# In the background of a script Ctrl-C is ignored, and by all that is started there: not by tests.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Many tests start Python anew, and each of those would compile the whole library again.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)

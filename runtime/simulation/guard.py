@@ -110,6 +110,8 @@ def _interrupt(ident: int) -> bool:
     """Let the world's handler raise in the sleeper, if that can be."""
     if ident != threading.main_thread().ident or not hasattr(signal, "pthread_kill"):
         return False
+    if not callable(signal.getsignal(signal.SIGINT)):
+        return False  # nobody would raise
     signal.pthread_kill(ident, signal.SIGINT)
     return True
 

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["Interrupts"]
 
 _SIGINT = int(signal.SIGINT)
+_IGNORED: Any = _signal.SIG_IGN  # as in a process that a script has started in the background
 
 
 class Interrupts:
@@ -29,11 +30,10 @@ class Interrupts:
         self._world = world
         self._told = False
         self._previous: Any = None
-        if (
-            threading.main_thread().ident == real_ident()
-            and _signal.getsignal(_SIGINT) is signal.default_int_handler
-        ):
-            self._previous = _signal.signal(_SIGINT, self._handle)
+        if threading.main_thread().ident == real_ident():
+            before = _signal.getsignal(_SIGINT)
+            if before is signal.default_int_handler or before == _IGNORED:
+                self._previous = _signal.signal(_SIGINT, self._handle)
 
     def give_back(self) -> None:
         """The world is left."""
@@ -42,6 +42,8 @@ class Interrupts:
 
     def _handle(self, _number: int, _frame: FrameType | None) -> None:
         world = self._world
+        if self._previous == _IGNORED and world.blocked_for_real is None:
+            return  # only the guard's counts, which uses it to wake a sleeper
         now = world.current is world.main or world.blocked_for_real is not None or self._told
         self._told = True
         if now:  # a second one ends whatever runs, wherever it is

@@ -196,6 +196,19 @@ def test_a_sleeper_whom_the_signal_does_not_wake_is_told_again(
 
 
 @pytest.mark.skipif(not hasattr(time, "pthread_getcpuclockid"), reason="the system can't tell")
+def test_a_sleeper_is_woken_where_ctrl_c_is_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # as it is in the background of a script
+    try:
+        assert "in holds" in hold_a_real_lock_over_a_switch(monkeypatch)
+        gc.collect()
+        with SimulatedRuntime(ActionRegistry()) as runtime:
+            assert runtime.run(lambda: signal.raise_signal(signal.SIGINT)) is None
+        assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.skipif(not hasattr(time, "pthread_getcpuclockid"), reason="the system can't tell")
 def test_a_real_sleep_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     ask_the_guard(0.1, monkeypatch)
     with pytest.raises(UncontrolledError, match="in test_a_real_sleep_is_noticed"), Simulation():
