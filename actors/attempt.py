@@ -141,7 +141,10 @@ class Attempt:
 
     def _wake_all(self) -> None:
         for wait in list(self._waits):
-            wait.waker.unpark()
+            if wait.parked:
+                self.environment.wake_ups.wake(wait)
+            else:
+                wait.waker.unpark()
 
     def watch(self, wait: Wait) -> None:
         """Wake *wait* when the attempt is interrupted; look at `interruption` afterwards."""
@@ -151,6 +154,11 @@ class Attempt:
         """Forget a `watch`."""
         if wait in self._waits:
             self._waits.remove(wait)
+        if wait.parked:
+            wait.parked = False
+            wake_ups = self.environment.wake_ups
+            if wake_ups.on_their_way:
+                wake_ups.over(wait)
 
     @property
     def may_lend(self) -> bool:

@@ -10,7 +10,7 @@ from typing import Any
 from attrs import frozen
 
 from orchestrator.errors import ExecutionCancelledError
-from orchestrator.values import Execution, ExecutionState, Process, build_execution
+from orchestrator.values import DraftExecution, Execution, ExecutionState, Process
 
 __all__ = ["Emission", "cancelled_snapshot", "snapshot"]
 
@@ -93,7 +93,7 @@ def snapshot(
     task_id = given.task_id
     if not task_id and index is not None:
         task_id = f"{emission.task_base}[{index}]"
-    return build_execution(
+    execution: Any = DraftExecution(
         given.action,
         given.input,
         given.id,
@@ -115,6 +115,8 @@ def snapshot(
         completed_at,
         given.meta,
     )
+    execution.__class__ = Execution
+    return execution  # type: ignore[no-any-return]
 
 
 def cancelled_snapshot(

@@ -10,6 +10,7 @@ from attrs import define, field
 
 from actors.loans import Loans
 from actors.system import ActorSystem, Clock, Dispatcher
+from actors.waking import WakeUps
 from orchestrator.protocols import FullRuntime
 from orchestrator.values import Execution, ExecutionState
 
@@ -73,6 +74,7 @@ class Environment:
     # Children that are handed out at a time; 1: one by one; 0: each is an actor from the start.
     longest_run: int = 256
     loans: Loans = field(factory=Loans)
+    wake_ups: WakeUps = field(factory=WakeUps)
     # Leaves that sleep: put in by their own code, taken out in one atomic step by who ends that.
     asleep: dict[LeafAttempt, Nap] = field(factory=dict)
     allocator: Any = None  # the allocator's ref

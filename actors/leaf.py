@@ -184,15 +184,15 @@ class LeafAttempt(Attempt):
         completed_at: float | None = None,
     ) -> Execution:
         """The execution while it has no actor."""
-        batch = self.run.batch
+        batch, index = self.run.batch, self.index
         return snapshot(
             batch.emission,
-            batch.children[self.index],
-            batch.place_of(self.index),
+            batch.children[index],
+            None if batch.group is None else index,
             state,
             output=output,
             attempts=1,
-            scheduled_at=batch.scheduled_at_of(self.index),
+            scheduled_at=batch.scheduled_at if batch.times is None else batch.times[index],
             started_at=self.started_at,
             completed_at=completed_at,
         )

@@ -73,7 +73,10 @@ class Queued:
         if self.dropped:
             some: list[int] = []
             while len(some) < most and not self.empty:
-                some.append(self.take())
+                ahead = self.indexes[self.taken : self.taken + most - len(some)]
+                some += [index for index in ahead if index not in self.dropped]
+                self.taken += len(ahead)
+                self._settle()
             return some
         taken = self.indexes[self.taken : self.taken + most]
         self.taken += len(taken)

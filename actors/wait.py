@@ -41,6 +41,7 @@ class Wait:
         "granted",
         "is_over",
         "main",
+        "parked",
         "refused",
         "returning",
         "waker",
@@ -59,6 +60,7 @@ class Wait:
         self.waker = waker
         self.main = main  # the attempt's own thread or task: its slots are free meanwhile
         self.worker_only = worker_only  # the user's own wait keeps the action slot
+        self.parked = False  # its thread does nothing else, and is worker of the runtime
         self.granted = False
         self.begun = True  # the allocator's own: it has been counted
         self.is_over = False  # the allocator's own: its end has been counted
@@ -104,7 +106,7 @@ class CallWait(Wait):
         self.attempt = attempt  # and not by super's: there is one for every call
         self.waker = waker
         self.main = True
-        self.worker_only = self.begun = self.granted = self.is_over = False
+        self.worker_only = self.parked = self.begun = self.granted = self.is_over = False
         self.refused = None
         self.returning = None
         self.can_expire = can_expire  # it has a timeout

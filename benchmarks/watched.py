@@ -34,13 +34,15 @@ def ours(kind: str, how: str, children: int) -> float:
     """Microseconds for each child."""
     counts: Counter[Any] = Counter()
     action = "bench:inc" if kind == "blocking" else "bench:inc_async"
+
+    def count(event: Any) -> None:
+        counts[event.execution.state] += 1
+
     with opened() as runtime:
         all_of_them = ad_hoc(action, children)
         subscription = None
         if how != ALONE:
-            subscription = runtime.subscribe(
-                lambda event: counts.update((event.execution.state,)), buffer=10 * children
-            )
+            subscription = runtime.subscribe(count, buffer=10 * children)
         with runtime.execution() as orchestrator:
             canceller = Canceller(runtime, all_of_them) if how == CANCELLED else None
             began = time.perf_counter()

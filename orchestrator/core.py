@@ -188,7 +188,7 @@ class Core:
             return list(result.outputs)
         if isinstance(error, GroupFailedError):
             if return_exceptions and not error.source_failed:
-                return [_outcome(execution) for execution in result.executions]
+                return _outcomes(result)
             raise error.copy()
         if isinstance(error, OrchestratorError):
             raise copy.copy(error)
@@ -226,6 +226,18 @@ def output_of(execution: Execution) -> Any:
             getattr(execution, "_traceback", execution.error.__traceback__)
         )
     return execution.output
+
+
+def _outcomes(result: GroupResult) -> list[Any]:
+    """What each child came to, by emission: its output, or the error in its place."""
+    outputs, executions = result.outputs, result.executions
+    if len(outputs) != len(executions):
+        return [_outcome(execution) for execution in executions]
+    # What did arrive needs no look at its execution, which is made by that.
+    return [
+        _outcome(executions[index]) if output is None else output
+        for index, output in enumerate(outputs)
+    ]
 
 
 def _outcome(execution: Execution) -> Any:

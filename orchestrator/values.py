@@ -266,7 +266,7 @@ class Execution(_Hidden):
             message = "action must be a name such as 'service:method'; got ''"
             raise ValueError(message)
         if not fields and cls is Execution:  # as mostly; see benchmarks/fan_out.py
-            execution: Any = _Draft(action, input, new_id(), *_AD_HOC)
+            execution: Any = DraftExecution(action, input, new_id(), *_AD_HOC)
             execution._unclaimed = True  # noqa: SLF001 - as in `build_pending`
             execution.__class__ = cls
             return execution  # type: ignore[no-any-return]
@@ -318,9 +318,10 @@ _delete = object.__delattr__
 _FIELD_NAMES = tuple(attribute.name for attribute in attrs.fields(Execution))
 
 # The same slots without the frozen class's call for each of them: an execution is made twice for
-# every child, and this takes a quarter of the time (see benchmarks/fan_out.py).
-_Draft = attrs.make_class(
-    "_Draft",
+# every child, and this takes a quarter of the time (see benchmarks/fan_out.py). Whoever makes one
+# gives it its class at once.
+DraftExecution: Any = attrs.make_class(
+    "DraftExecution",
     list(_FIELD_NAMES),
     bases=(_Hidden,),
     slots=True,
@@ -330,16 +331,9 @@ _Draft = attrs.make_class(
 )
 
 
-def build_execution(*fields: Any) -> Execution:
-    """An execution of all of its fields, in the order of the class."""
-    execution = _Draft(*fields)
-    execution.__class__ = Execution
-    return execution  # type: ignore[no-any-return]
-
-
 def build_pending(*fields: Any) -> Execution:
-    """The same for one that is still to be emitted: it has its claim."""
-    execution = _Draft(*fields)
+    """One that is still to be emitted, of all of its fields: it has its claim."""
+    execution = DraftExecution(*fields)
     execution._unclaimed = True  # noqa: SLF001 - a part of it
     execution.__class__ = Execution
     return execution  # type: ignore[no-any-return]

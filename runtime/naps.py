@@ -52,6 +52,7 @@ class Naps:
         environment = self._environment
         parker = new_parker()
         nap = Nap(attempt, parker)
+        nap.parked = True
         if not self._lie_down(nap):
             return False
         timer = None

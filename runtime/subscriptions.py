@@ -225,14 +225,21 @@ class Subscription:
             self._later(self._wake)
 
     def _run(self) -> None:
+        events, tell = self._events, self._tell
         while True:
             self._asleep = False
-            while self._events:  # only this thread makes it empty
-                self._deliver(*self._events.popleft())
+            while events:  # only this thread makes it empty
+                event, number = events.popleft()
+                if number != self._next:
+                    self.lost += number - self._next
+                    tell(EventsLost(number - self._next))
+                self._next = number + 1
+                tell(event)
+                del event  # or it would live until the next one comes
             # What was published before this is set is seen below; what is published later sees it.
             self._asleep = True
             stopped = self._stopped  # read before the last look: what came before it is queued
-            if self._events:
+            if events:
                 continue
             if stopped:
                 break
@@ -245,14 +252,6 @@ class Subscription:
             self._on_end(self)
         for parker in list(self._waiters):
             parker.unpark()
-
-    def _deliver(self, event: ExecutionEvent, number: int) -> None:
-        lost = number - self._next
-        self._next = number + 1
-        if lost:
-            self.lost += lost
-            self._tell(EventsLost(lost))
-        self._tell(event)
 
     def _tell(self, news: ExecutionEvent | EventsLost) -> None:
         try:

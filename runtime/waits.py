@@ -72,6 +72,7 @@ class Waits:
         deadline = None if timeout is None else now() + timeout
         parker = new_parker()
         wait = Wait(attempt, parker, main=attempt.on_own_thread())
+        wait.parked = wait.main and not attempt.is_scope
 
         def wake(_future: object) -> None:
             parker.unpark()

@@ -7,6 +7,7 @@ from contextlib import AbstractContextManager, nullcontext, suppress
 from itertools import count
 
 from actors.system.clock import Clock, Timer
+from actors.system.idle import IdleLine
 from actors.system.parking import Deadline, set_thread_hooks
 from actors.system.permits import Permits
 from actors.system.worker import Job, Worker
@@ -61,9 +62,10 @@ class Dispatcher:
                 ``None`` runs every job at once, on an idle thread or a new one.
             name: The threads are called ``{name}-{n}``.
             keep_idle: How many threads may wait for work as long as there is none.
-            linger: Seconds that further ones wait before they end: a start is dear.
-            clock: For trying again when no thread can be started. Without one, the dispatcher
-                has one of its own.
+            linger: Seconds that further ones wait before they end, one after another: a start is
+                dear, and so are thousands of ends at once.
+            clock: For ending threads that have waited long enough, and for trying again when
+                none can be started. Without one, the dispatcher has one of its own.
 
         Raises:
             ValueError: *workers* is less than one, or *keep_idle* or *linger* is negative.
@@ -79,11 +81,8 @@ class Dispatcher:
             raise ValueError(msg)
         self.name = name
         self.workers = workers
-        self.keep_idle = keep_idle
-        self.linger = linger
         self._queue: deque[Job] = deque()
         self._permits = None if workers is None else Permits(workers)
-        self._idle: list[Worker] = []  # the last is the warmest
         self._calm: list[None] = [None]  # empty while a worker is on its way
         self._numbers = count(1)
         self._threads: dict[threading.Thread, None] = {}
@@ -92,6 +91,7 @@ class Dispatcher:
         self._closed = False
         self._clock = clock or Clock(name=f"{name}-clock")  # without a thread until it is used
         self._owns_clock = clock is None
+        self._idle = IdleLine(keep_idle, linger, self._clock)
         self._retry_timer: Timer | None = None
         self._retry_delay = _FIRST_RETRY
         self._starved = False  # a thread was wanted that could not be started
@@ -183,7 +183,7 @@ class Dispatcher:
         """
         deadline = Deadline(timeout)
         self._closed = True
-        self._wake_idle()
+        self._idle.close()
         with self.blocking():
             ended = self._join(deadline)
         if ended and self._owns_clock:
@@ -313,30 +313,14 @@ class Dispatcher:
             if self._queue and self._take_permit():  # it came while we still had the permit
                 worker.has_permit = True
                 continue
-            spare = len(self._idle) >= self.keep_idle
-            if self._closed or (spare and not self.linger):
+            if self._idle.is_no_place_for(worker):
                 break
-            self._idle.append(worker)
-            if self._closed:
-                self._wake_idle()
-            if not self._stand_in_line(worker, self.linger if spare else None):
-                break
+            self._idle.stand(worker)
             if worker.has_permit:  # it was sent for
                 worker.arriving = True
                 self._calm.append(None)
         _here.worker = None
         self._leave(threading.current_thread())
-
-    def _stand_in_line(self, worker: Worker, patience: float | None) -> bool:
-        """Wait to be sent for; ``False`` where nobody has within *patience* seconds."""
-        if not worker.parker.park(patience):
-            try:
-                self._idle.remove(worker)
-            except ValueError:  # it has just been sent for
-                worker.parker.park()
-            else:
-                return False
-        return True
 
     def _work(self, worker: Worker) -> None:
         """Run jobs until there are none, or one worker too many; then give the permit back."""
@@ -387,14 +371,6 @@ class Dispatcher:
         if self._permits is not None:
             self._permits.overdraw()
             self._bring_worker()  # overdrawing may have hidden a permit from someone for a moment
-
-    def _wake_idle(self) -> None:
-        while self._idle:
-            try:
-                worker = self._idle.pop()
-            except IndexError:
-                return
-            worker.parker.unpark()
 
     def _run(self, job: Job) -> None:
         try:

@@ -7,9 +7,11 @@ import time
 from contextlib import suppress
 from typing import Any
 
+import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from actors import waking
 from orchestrator import (
     ActionRegistry,
     AwaitMode,
@@ -17,6 +19,7 @@ from orchestrator import (
     Execution,
     ExecutionCancelledError,
     ExecutionState,
+    GroupCancelledError,
     Orchestrator,
     Retry,
 )
@@ -110,6 +113,52 @@ def test_11_a_cancel_reaches_everything_below_whatever_it_was_doing(
     root = next(each for each in executions.values() if each.parent_id is None)
     if root.state is ExecutionState.CANCELLED:
         assert all(each.completed_at < 3600 for each in executions.values())
+
+
+@given(
+    st.lists(st.sampled_from(["sleeps", "awaits", "lingers"]), min_size=1, max_size=6),
+    st.integers(1, 2),
+    orders(),
+)
+def test_11_a_cancel_wakes_all_who_wait_however_few_are_woken_at_once(
+    kinds: list[str], woken_at_once: int, schedule: Any
+) -> None:
+    actions, over = ActionRegistry(), list[float]()
+
+    @actions.register("t:waits")
+    def waits(kind: str) -> None:
+        orchestrator = Orchestrator.from_context()
+        assert orchestrator is not None
+        try:
+            if kind == "awaits":
+                orchestrator.await_group(orchestrator.emit_one(Execution.ad_hoc("t:rests")))
+            else:
+                orchestrator.sleep(HOUR)
+        finally:
+            over.append(time.monotonic())
+            if kind == "lingers":
+                time.sleep(5.0)  # nobody waits for this in order to be woken
+
+    @actions.register("t:rests")
+    def rests() -> None:
+        orchestrator = Orchestrator.from_context()
+        assert orchestrator is not None
+        orchestrator.sleep(HOUR)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(waking, "_AT_ONCE", woken_at_once)
+        with (
+            SimulatedRuntime(actions, schedule, clock="jump") as runtime,
+            runtime.execution() as orchestrator,
+        ):
+            group = orchestrator.emit_children(
+                [Execution.ad_hoc("t:waits", kind) for kind in kinds]
+            )
+            orchestrator.sleep(1.0)
+            orchestrator.cancel_group(group)
+            with suppress(GroupCancelledError):
+                orchestrator.await_group(group)
+    assert over == [1.0] * len(kinds)
 
 
 @given(
@@ -488,7 +537,10 @@ def test_19_the_jitter_of_retries_is_the_schedules_too(children: int, seed: int)
     seen: list[list[float]] = []
     for schedule in (Schedule.seeded(seed), Schedule.seeded(seed)):
         starts: list[float] = []
-        with SimulatedRuntime(actions, schedule) as runtime, runtime.execution() as orchestrator:
+        with (
+            SimulatedRuntime(actions, schedule, clock="jump") as runtime,
+            runtime.execution() as orchestrator,
+        ):
             group = orchestrator.emit_children(
                 [Execution.ad_hoc("t:fails") for _ in range(children)]
             )
