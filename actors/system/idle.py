@@ -39,13 +39,12 @@ class IdleLine:
 
     def stand(self, worker: Worker) -> None:
         """Stand in line, until somebody sends for this worker, or tells it to end."""
-        spare = len(self._line) >= self._keep
         worker.spare = False
         worker.idle_since = self._clock.now()
         self._line.append(worker)
         if self._closed:
             self._wake_one()
-        elif spare and self._unthinned:
+        elif len(self._line) > self._keep and self._unthinned:  # of several that come, one sees it
             self._thin_out_later(self._linger)
         worker.parker.park()
         if worker.has_permit:

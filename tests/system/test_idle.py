@@ -65,18 +65,23 @@ class Idlers:
         self.ended: list[int] = []
         self.workers: list[Worker] = []
 
-    def come(self, count: int = 1) -> None:
-        """Let so many more stand in line."""
-        for _ in range(count):
+    def come(self, count: int = 1, *, together: bool = False) -> None:
+        """Let so many more stand in line, one after another or all at once."""
+        start = threading.Barrier(count if together else 1)
+        for number in range(len(self.workers), len(self.workers) + count):
             worker = Worker(None, lambda: None, lambda: None)
             worker.parker = Told(self.parks)
             worker.has_permit = False
             self.workers.append(worker)
-            number = len(self.workers) - 1
-            threading.Thread(target=self._idle, args=(worker, number), daemon=True).start()
+            arguments = (worker, number, start)
+            threading.Thread(target=self._idle, args=arguments, daemon=True).start()
+            if not together:
+                assert self.parks.acquire(timeout=PATIENCE)
+        for _ in range(count if together else 0):
             assert self.parks.acquire(timeout=PATIENCE)
 
-    def _idle(self, worker: Worker, number: int) -> None:
+    def _idle(self, worker: Worker, number: int, start: threading.Barrier) -> None:
+        start.wait()
         while not self.line.is_no_place_for(worker):
             self.line.stand(worker)
             if worker.has_permit:
@@ -147,5 +152,18 @@ def test_without_patience_nobody_stays_who_is_too_many() -> None:
     idlers.come()
     worker = Worker(None, lambda: None, lambda: None)
     assert idlers.line.is_no_place_for(worker)
+    idlers.line.close()
+    idlers.wait_for_ends(1)
+
+
+def test_of_several_that_come_at_once_somebody_sees_that_they_are_too_many() -> None:
+    idlers = Idlers(keep=1, linger=1.0)
+    together = threading.Barrier(2)
+    time = idlers.clock.now
+    idlers.clock.now = lambda: time() * together.wait()  # type: ignore[method-assign]
+    idlers.come(2, together=True)
+    idlers.clock.now = time  # type: ignore[method-assign]
+    idlers.clock.move(1.0)
+    idlers.wait_for_ends(1)
     idlers.line.close()
     idlers.wait_for_ends(1)
