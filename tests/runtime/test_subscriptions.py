@@ -145,9 +145,10 @@ def test_what_comes_between_a_look_at_the_queue_and_sleep_is_delivered(
     at: int, then_stop: bool
 ) -> None:
     news: list[ExecutionEvent | EventsLost] = []
-    arrived = threading.Semaphore(0)
+    published, arrived = threading.Event(), threading.Semaphore(0)
 
     def listener(each: ExecutionEvent | EventsLost) -> None:
+        published.wait(GENEROUS)  # what comes after a stop is not taken
         news.append(each)
         arrived.release()
 
@@ -163,6 +164,7 @@ def test_what_comes_between_a_look_at_the_queue_and_sleep_is_delivered(
         subscription._events = queue
         for number in range(2):
             subscription.publish(event(number))
+        published.set()
         for _ in range(3):
             assert arrived.acquire(timeout=GENEROUS)
     assert 99 in numbers(news)
