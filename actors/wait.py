@@ -60,7 +60,7 @@ class Wait:
         self.waker = waker
         self.main = main  # the attempt's own thread or task: its slots are free meanwhile
         self.worker_only = worker_only  # the user's own wait keeps the action slot
-        self.parked = False  # its thread does nothing else, and is worker of the runtime
+        self.parked = False  # its thread is one of the runtime, and does nothing else meanwhile
         self.granted = False
         self.begun = True  # the allocator's own: it has been counted
         self.is_over = False  # the allocator's own: its end has been counted
