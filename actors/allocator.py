@@ -128,11 +128,14 @@ class AllocatorActor(Submitter):
             case SnapshotOther():
                 self._forward(message, ReadSnapshot(message.reply))
             case ReadStats():
+                self._begin_kept_groups()
                 message.reply.set(self._stats())
             case AdmitNext():
                 self._admitting = False
             case _:
                 assert_never(message)
+        if self._environment.loans.sideways:
+            self._environment.loans.sideways = bool(self._graph.sideways)
         if self._is_calm():  # as mostly, for a call: nothing to start, nobody to let return
             loans = self._environment.loans
             at_all = self._environment.longest_run and not self._draining

@@ -14,7 +14,7 @@ from actors.emission import Emission, snapshot
 from actors.environment import Environment
 from actors.execution import ExecutionActor
 from actors.live import GroupEntry, Live, OpenGroup, Phase
-from actors.messages import Drain
+from actors.messages import Drain, WaitBegan
 from actors.protocol_actor import ProtocolActor
 from actors.ready import Queued
 from actors.run import Run
@@ -183,6 +183,10 @@ class AllocatorRecord(ProtocolActor):
     @abstractmethod
     def _note_blocked(self, wait: CallWait, child_id: str) -> None:
         """The child that *wait* is for may wait itself from now on."""
+
+    @abstractmethod
+    def _begin_wait(self, message: WaitBegan) -> None:
+        """Code waits: its slots are free, unless it waits for what could never be."""
 
     @abstractmethod
     def _begin_call_wait(self, live: Live, wait: CallWait) -> None:

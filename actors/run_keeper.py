@@ -13,6 +13,7 @@ from actors.loans import Ledger
 from actors.messages import Lending, Promoted, RunOver
 from actors.ready import NOBODY, Front, Queued, frontmost
 from actors.run import Run
+from actors.wait import GroupWait
 from orchestrator.values import ExecutionState
 
 __all__ = ["RunKeeper"]
@@ -192,9 +193,19 @@ class RunKeeper(AllocatorRecord):
         for wait in list(loans.kept):
             caller = self._live.get(wait.attempt.execution_id)
             if caller is not None and loans.take_kept(wait):
-                self._begin_call_wait(caller, wait)
+                if isinstance(wait, GroupWait):
+                    self._begin_wait(wait.message)
+                else:
+                    self._begin_call_wait(caller, wait)
                 taken = True
         return taken
+
+    def _begin_kept_groups(self) -> None:
+        """Know of those who wait for their own groups as of all others."""
+        loans = self._environment.loans
+        for wait in list(loans.kept):
+            if isinstance(wait, GroupWait) and loans.take_kept(wait):
+                self._begin_wait(wait.message)
 
     def _on_lending(self, message: Lending) -> None:
         live = self._live.get(message.execution_id)

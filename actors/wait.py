@@ -14,10 +14,11 @@ if TYPE_CHECKING:
     from actors.fan_in import Completed
     from actors.leaf import LeafAttempt
     from actors.loans import Ledger
+    from actors.messages import WaitBegan
     from orchestrator.errors import DeadlockError
     from orchestrator.values import Execution
 
-__all__ = ["CallWait", "Nap", "Wait"]
+__all__ = ["CallWait", "GroupWait", "Nap", "Wait"]
 
 
 class Waker(Protocol):
@@ -76,6 +77,18 @@ class Wait:
         """The wait could never end."""
         self.refused = error
         self.waker.unpark()
+
+
+class GroupWait(Wait):
+    """The wait of an execution's own code for a group that it has emitted.
+
+    As long as nothing is queued and nobody waits for anything but what is below itself, the
+    allocator need not hear of it: see `Loans`.
+    """
+
+    __slots__ = ("message",)
+
+    message: WaitBegan  # what the allocator would be told
 
 
 class Nap(Wait):

@@ -28,6 +28,18 @@ class WaitKeeper(RunKeeper):
     """Frees the slots of code that waits, gives them back, and refuses waits without an end."""
 
     def _on_wait_began(self, message: WaitBegan) -> None:
+        subject, loans = message.subject, self._environment.loans
+        if subject is None or self._graph.is_below(
+            message.wait.attempt.execution_id, self._target(subject)
+        ):
+            self._begin_wait(message)
+            return
+        loans.sideways = True  # before it looks who keeps its worker
+        self._begin_kept_groups()
+        self._begin_wait(message)
+        loans.sideways = bool(self._graph.sideways)
+
+    def _begin_wait(self, message: WaitBegan) -> None:
         wait = message.wait
         live = self._live.get(wait.attempt.execution_id)
         if live is None:

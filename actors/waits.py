@@ -83,6 +83,7 @@ class WaitGraph:
         self._live = live
         self._groups = groups
         self._targets: dict[str, Target] = {}  # of every blocked execution
+        self.sideways: set[str] = set()  # of these, who waits for what is not below itself
         self._entered: dict[str, GroupNode] = {}  # the group that a blocked member is counted in
 
     def forbidden(
@@ -93,14 +94,7 @@ class WaitGraph:
         For a group that is so whatever could time out; for an execution, a wait that *can_expire*
         is allowed: its timeout ends it.
         """
-        emitted_here = all(
-            (group := self._groups.get(group_id)) is not None and group.parent_id == waiter
-            for group_id in target.groups
-        )
-        if emitted_here and all(
-            (node := self._live.get(name)) is not None and node.parent_id == waiter
-            for name in target.executions
-        ):
+        if self.is_below(waiter, target):
             return None
         path = [waiter]
         name: str | None = waiter
@@ -116,6 +110,18 @@ class WaitGraph:
             if name is not None:
                 path.append(name)
         return None
+
+    def is_below(self, waiter: str, target: Target) -> bool:
+        """Whether all that *target* names was emitted or called by *waiter* itself."""
+        for group_id in target.groups:
+            group = self._groups.get(group_id)
+            if group is None or group.parent_id != waiter:
+                return False
+        for name in target.executions:
+            node = self._live.get(name)
+            if node is None or node.parent_id != waiter:
+                return False
+        return True
 
     def block(self, waiter: str, target: Target) -> tuple[str, ...] | None:
         """*waiter* is blocked on *target* from now on; if that closes a cycle, the cycle.
@@ -147,6 +153,7 @@ class WaitGraph:
         """*waiter* waits no more."""
         if self._targets.pop(waiter, None) is None:
             return
+        self.sideways.discard(waiter)
         group = self._entered.pop(waiter, None)  # the execution may be gone already
         if group is not None:
             group.blocked.discard(waiter)
@@ -196,6 +203,8 @@ class WaitGraph:
 
     def _enter(self, waiter: str, node: Node | None, target: Target) -> None:
         self._targets[waiter] = target
+        if not self.is_below(waiter, target):
+            self.sideways.add(waiter)
         if node is not None and node.group_id is not None:
             group = self._groups.get(node.group_id)
             if group is not None:

@@ -12,8 +12,8 @@ from actors.below import emission_below
 from actors.emission import Emission, cancelled_snapshot, snapshot
 from actors.environment import Environment
 from actors.leaf import LEAF
-from actors.messages import SubmitCall, WaitEnded, WaitHurried
-from actors.protocol_actor import request, send
+from actors.messages import SubmitCall
+from actors.protocol_actor import request
 from actors.run import Run
 from actors.system.parking import new_parker
 from actors.system.waiting import LoopWaiter
@@ -134,8 +134,7 @@ class Calls:
     def _abandon(self, wait: CallWait, run: Run | None) -> None:
         """The caller's coroutine is closed where it waits."""
         if run is None or not self._take_back(run):
-            send(self._environment.allocator, WaitEnded(wait))
-            send(self._environment.allocator, WaitHurried(wait, unwinding=True))
+            self._waits.abandon(wait)
 
     async def call_async(
         self, attempt: Attempt, child: Execution, action: Action, timeout: float | None

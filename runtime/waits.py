@@ -19,7 +19,7 @@ from actors.messages import WaitBegan, WaitEnded, WaitHurried
 from actors.protocol_actor import put_aside, send
 from actors.system.parking import Parker, new_parker
 from actors.system.waiting import LoopWaiter
-from actors.wait import Wait
+from actors.wait import GroupWait, Wait
 from orchestrator.adapting import wait_for
 from orchestrator.context import current, peek_context
 from orchestrator.errors import AwaitTimeoutError
@@ -71,7 +71,7 @@ class Waits:
         now = self._environment.clock.now
         deadline = None if timeout is None else now() + timeout
         parker = new_parker()
-        wait = Wait(attempt, parker, main=attempt.on_own_thread())
+        wait = _wait_of(attempt, parker, subject, main=attempt.on_own_thread())
         wait.parked = wait.main and not attempt.is_scope
 
         def wake(_future: object) -> None:
@@ -81,7 +81,7 @@ class Waits:
             attempt.watch(wait)
             if future is not None:
                 future.add_done_callback(wake)
-            send(self._environment.allocator, WaitBegan(wait, subject, timeout is not None))
+            kept = self._begin(wait, subject, timeout)
             while attempt.interruption is None and wait.refused is None:
                 if future is not None and future.done():
                     break
@@ -93,14 +93,38 @@ class Waits:
             if future is not None:
                 future.remove_done_callback(wake)
             # The end of a sleep is its answer, not its impatience.
-            self.come_back(wait, parker, None if future is None else deadline)
+            self.come_back(wait, parker, None if future is None else deadline, kept)
             attempt.unwatch(wait)
         attempt.check()
         if wait.refused is not None:
             raise wait.refused
 
-    def come_back(self, wait: Wait, parker: Parker, deadline: float | None) -> None:
+    def _begin(
+        self, wait: Wait, subject: Subject | None, timeout: float | None
+    ) -> GroupWait | None:
+        """Give the slots to others; the wait, where nobody needs them or has to know of it."""
+        message = WaitBegan(wait, subject, timeout is not None)
+        if isinstance(wait, GroupWait):
+            wait.message = message
+            if self._environment.loans.keep_for_group(wait):
+                return wait
+        send(self._environment.allocator, message)
+        return None
+
+    def _has_kept(self, kept: GroupWait | None) -> bool:
+        """Whether who waited has its slots still; from now on nobody else takes them."""
+        return kept is not None and self._environment.loans.take_kept(kept)
+
+    def come_back(
+        self,
+        wait: Wait,
+        parker: Parker,
+        deadline: float | None,
+        kept: GroupWait | None = None,
+    ) -> None:
         """Get the slots back; this ends for sure, however long others hold them."""
+        if self._has_kept(kept):
+            return
         attempt = wait.attempt
         allocator = self._environment.allocator
         now = self._environment.clock.now
@@ -164,26 +188,25 @@ class Waits:
         attempt.become_actor()
         loop = asyncio.get_running_loop()
         waiter = LoopWaiter(loop)
-        wait = Wait(attempt, waiter, main=attempt.in_own_task())
+        wait = _wait_of(attempt, waiter, subject, main=attempt.in_own_task())
         timer = wake_later(loop, timeout, waiter.unpark)
         attempt.watch(wait)
         if future is not None:
             future.add_done_callback(waiter.wake)
-        send(self._environment.allocator, WaitBegan(wait, subject, timeout is not None))
+        kept = self._begin(wait, subject, timeout)
         try:
             if attempt.interruption is None and wait.refused is None:
                 await waiter.future
         except asyncio.CancelledError:
             # The task was cancelled, by its own code or with its execution. If the code may go on,
             # it needs its slot like any other that returns.
-            await self.come_back_async(wait, loop)
+            await self.come_back_async(wait, loop, kept)
             raise
         except BaseException:  # the coroutine is closed where it stands: it may not wait
-            send(self._environment.allocator, WaitEnded(wait))
-            send(self._environment.allocator, WaitHurried(wait, unwinding=True))
+            self.abandon(wait, kept)
             raise
         else:
-            await self.come_back_async(wait, loop)
+            await self.come_back_async(wait, loop, kept)
         finally:
             if timer is not None:
                 timer.cancel()
@@ -194,8 +217,18 @@ class Waits:
         if wait.refused is not None:
             raise wait.refused
 
-    async def come_back_async(self, wait: Wait, loop: asyncio.AbstractEventLoop) -> None:
+    def abandon(self, wait: Wait, kept: GroupWait | None = None) -> None:
+        """Say that the wait is over, of code that can't wait for its slots and only unwinds."""
+        if not self._has_kept(kept):
+            send(self._environment.allocator, WaitEnded(wait))
+            send(self._environment.allocator, WaitHurried(wait, unwinding=True))
+
+    async def come_back_async(
+        self, wait: Wait, loop: asyncio.AbstractEventLoop, kept: GroupWait | None = None
+    ) -> None:
         """The same in a task."""
+        if self._has_kept(kept):
+            return
         allocator = self._environment.allocator
         if wait.granted:
             return
@@ -211,6 +244,15 @@ class Waits:
         finally:
             if not wait.granted:  # cancelled, perhaps once more: its code only unwinds
                 send(allocator, WaitHurried(wait, unwinding=True))
+
+
+def _wait_of(attempt: Attempt, waker: Any, subject: Subject | None, *, main: bool) -> Wait:
+    """The wait of a thread or task for *subject*."""
+    if main and subject is not None and subject.kind == "group":
+        emitter = subject.id.rpartition("#")[0]  # as it is named by who emits it
+        if emitter == attempt.execution_id:
+            return GroupWait(attempt, waker, main=True)
+    return Wait(attempt, waker, main=main)
 
 
 def _note_end(allocator: Any, wait: Wait) -> None:

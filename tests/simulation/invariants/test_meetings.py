@@ -17,6 +17,7 @@ from orchestrator import (
     ActionRegistry,
     AsyncOrchestrator,
     AwaitTimeoutError,
+    DeadlockError,
     Execution,
     ExecutionCancelledError,
     ExecutionState,
@@ -118,6 +119,55 @@ def waits_for_what_is_cancelled(member: str, schedule: Any) -> None:
             handles[0].result()
             orchestrator.await_group(groups[0], return_exceptions=True)
     assert [type(each) for each in told] == [ExecutionCancelledError, type(None)]
+
+
+@given(st.integers(2, 4), st.sampled_from(["t:root", "t:root_async"]), SEEDS)
+def test_12_a_cycle_through_waits_that_keep_their_workers_is_found(
+    roots: int, name: str, seed: int
+) -> None:
+    for more in range(2):
+        ends = waits_in_a_ring(roots, name, Schedule.seeded(seed + more))
+        assert any(isinstance(error, DeadlockError) for error in ends)
+
+
+def waits_in_a_ring(roots: int, name: str, schedule: Any) -> list[Exception | None]:
+    """Each root waits for a child of its own, which waits for the next root; what all came to.
+
+    No worker is wanted by anyone, so that nobody is told of a root's wait for its own group.
+    """
+    actions, handles, ends = ActionRegistry(), list[Any](), list[Exception | None]()
+
+    @actions.register("t:waits")
+    def waits(number: int) -> None:
+        started.wait()
+        handles[(number + 1) % roots].result()
+
+    @actions.register("t:root")
+    def root(number: int) -> None:
+        here().await_group(here().emit_one(Execution.ad_hoc("t:waits", number)))
+
+    @actions.register("t:root_async")
+    async def root_async(number: int) -> None:
+        orchestrator = AsyncOrchestrator.from_context()
+        assert orchestrator is not None
+        await orchestrator.await_group(
+            await orchestrator.emit_one(Execution.ad_hoc("t:waits", number))
+        )
+
+    def hear(event: Any) -> None:
+        if event.execution.state.ended:
+            ends.append(event.execution.error)
+
+    with SimulatedRuntime(actions, schedule, workers=2 * roots, clock="jump") as runtime:
+        started = threading.Event()
+        runtime.subscribe(hear)
+        handles.extend(runtime.spawn(name, number) for number in range(roots))
+        started.set()
+        for handle in handles:
+            with suppress(GroupFailedError, DeadlockError):
+                handle.result()
+    assert len(ends) == 2 * roots
+    return ends
 
 
 @given(st.sampled_from(["t:ends", "t:sleeps", "t:ends_async"]), SEEDS)
