@@ -122,7 +122,8 @@ class CorrelationGroupActor(ProtocolActor):
     ) -> None:
         super().__init__()
         self._environment = environment
-        self.emission = emission.opened(emitted_at, self.actor_ref, emission.parent)
+        ref = self._actor_ref
+        self.emission = emission.opened(emitted_at, ref, emission.parent)
         self._policy = policy
         self._deadline = deadline
         self._decided = decided
@@ -138,7 +139,7 @@ class CorrelationGroupActor(ProtocolActor):
         self._forgotten = False
         self._to_confirm = 0  # ends that the allocator knows of, until it is told that these came
         self._reports = reports or Reports(each=fan_in.one_by_one)
-        self._reports.group = self.actor_ref
+        self._reports.group = ref
         # Most have nothing to do before their first message, and need no turn for it.
         self._actor_has_begin = (
             deadline is not None or not fan_in.emitted or policy.quorum is not None

@@ -72,17 +72,25 @@ class AsyncOrchestrator:
 
     async def emit_one(self, child: Execution, **policy: Unpack[GroupOptions]) -> str:
         """As `Orchestrator.emit_one`."""
-        return await self.emit_children([self._core.check_child(child)], **policy)
+        children = [self._core.check_child(child)]
+        rules = policy_of(policy)
+        if rules.max_in_flight is not None:
+            return await self.emit_children(children, **policy)
+        return await _answer(self._core.emit(children, rules))
 
     async def await_group(
         self, group_id: str, timeout: float | None = None, *, return_exceptions: bool = False
     ) -> list[Any]:
         """As `Orchestrator.await_group`."""
-        seconds = checked_timeout(timeout)
+        seconds = None if timeout is None else checked_timeout(timeout)
         core = self._core
-        with core.speaking():
-            future = core.runtime.await_group(group_id)
-            result = await core.runtime.wait_async(future, seconds, Subject("group", group_id))
+        if core.bound is not None and current.get() is None:  # else it has nothing to do
+            with core.speaking():
+                return await self.await_group(
+                    group_id, seconds, return_exceptions=return_exceptions
+                )
+        future = core.runtime.await_group(group_id)
+        result = await core.runtime.wait_async(future, seconds, Subject("group", group_id))
         return core.outputs(group_id, result, return_exceptions=return_exceptions)
 
     async def await_resume(self, timeout: float | None = None) -> Any:

@@ -119,7 +119,11 @@ class Orchestrator:
     def emit_one(self, child: Execution, **policy: Unpack[GroupOptions]) -> str:
         """Emit a single child as a group of one; see `emit_children`."""
         refuse_on_loop("Orchestrator.emit_one", "AsyncOrchestrator.emit_one")
-        return self.emit_children([self._core.check_child(child)], **policy)
+        children = [self._core.check_child(child)]
+        rules = policy_of(policy)
+        if rules.max_in_flight is not None:
+            return self.emit_children(children, **policy)
+        return self._core.emit(children, rules).get()
 
     def await_group(
         self, group_id: str, timeout: float | None = None, *, return_exceptions: bool = False
@@ -148,11 +152,13 @@ class Orchestrator:
             ValueError: *timeout* is negative or NaN.
         """
         refuse_on_loop("Orchestrator.await_group", "AsyncOrchestrator.await_group")
-        seconds = checked_timeout(timeout)
+        seconds = None if timeout is None else checked_timeout(timeout)
         core = self._core
-        with core.speaking():
-            future = core.runtime.await_group(group_id)
-            result = core.runtime.wait(future, seconds, Subject("group", group_id))
+        if core.bound is not None and current.get() is None:  # else it has nothing to do
+            with core.speaking():
+                return self.await_group(group_id, seconds, return_exceptions=return_exceptions)
+        future = core.runtime.await_group(group_id)
+        result = core.runtime.wait(future, seconds, Subject("group", group_id))
         return core.outputs(group_id, result, return_exceptions=return_exceptions)
 
     def await_resume(self, timeout: float | None = None) -> Any:

@@ -101,7 +101,9 @@ class Core:
 
     def context(self) -> ExecutionContext:
         """The speaking execution's context; `MissingExecutionError` outside one."""
-        context = self.peek()
+        context = peek_context()
+        if context is None:
+            context = self.bound
         return current_context() if context is None else context
 
     def peek(self) -> ExecutionContext | None:
@@ -156,6 +158,8 @@ class Core:
         if policy.quorum is not None and policy.quorum > len(children):
             message = f"quorum={policy.quorum} can't be reached by {len(children)} children"
             raise ValueError(message)
+        if self.bound is None or current.get() is not None:  # as mostly: it needs no help to speak
+            return self.runtime.emit_executions(context.execution, children, policy)
         with self.speaking():
             return self.runtime.emit_executions(context.execution, children, policy)
 
@@ -181,8 +185,11 @@ class Core:
 
     def outputs(self, group_id: str, result: GroupResult, *, return_exceptions: bool) -> list[Any]:
         """A group's decision as its waiter gets it: a list, or an error of its own."""
-        with self.speaking():
+        if self.bound is None or current.get() is not None:
             self.runtime.consume(group_id)
+        else:
+            with self.speaking():
+                self.runtime.consume(group_id)
         error = result.error
         if error is None:
             return list(result.outputs)

@@ -194,7 +194,8 @@ class RuntimePort:
         return reply
 
     def _attempt_of(self, parent: Execution) -> Attempt:
-        self.check()
+        if self._closed or self._forked:
+            self.check()
         attempt = current_attempt(self._environment)
         if attempt is None or attempt.execution_id != parent.id:
             message = (
@@ -203,7 +204,8 @@ class RuntimePort:
                 " `with runtime.execution() as orchestrator:`"
             )
             raise MissingExecutionError(message)
-        attempt.check()
+        if attempt.interruption is not None:
+            attempt.check()
         return attempt
 
     def schedule_execution(self, execution: Execution) -> Future[Execution]:
@@ -221,7 +223,8 @@ class RuntimePort:
 
     def await_group(self, group_id: str) -> Future[GroupResult]:
         """The group's decision; `UnknownGroupError` at once for an unknown id."""
-        self.check()
+        if self._closed or self._forked:
+            self.check()
         self._check_attempt()  # of a cancelled one the groups are forgotten, the waits cancelled
         return self._group(group_id).decided
 
@@ -286,7 +289,8 @@ class RuntimePort:
         reply.get()
 
     def _group(self, group_id: str) -> GroupEntry:
-        self.check()
+        if self._closed or self._forked:
+            self.check()
         try:
             entry = self._groups.get(group_id)
         except TypeError:
@@ -302,7 +306,8 @@ class RuntimePort:
 
     def wait(self, future: Any, timeout: float | None, subject: Subject) -> Any:
         """Block this thread for *future*; the worker of an action is free meanwhile."""
-        self.check_fork()
+        if self._forked:
+            self.check_fork()
         try:
             return self._waits.wait(future, timeout, subject)
         except AwaitTimeoutError as error:
@@ -358,7 +363,7 @@ class RuntimePort:
     def _check_attempt(self) -> None:
         """Raise what a wait of a cancelled execution raises: it may have been answered as ended."""
         attempt = current_attempt(self._environment)
-        if attempt is not None:
+        if attempt is not None and attempt.interruption is not None:
             attempt.check()
 
     def sleep(self, seconds: float) -> None:

@@ -21,7 +21,7 @@ from actors.system.parking import Parker, new_parker
 from actors.system.waiting import LoopWaiter
 from actors.wait import GroupWait, Wait
 from orchestrator.adapting import wait_for
-from orchestrator.context import current, peek_context
+from orchestrator.context import ExecutionContext, current, peek_context
 from orchestrator.errors import AwaitTimeoutError
 from orchestrator.protocols import Subject
 
@@ -33,7 +33,9 @@ T = TypeVar("T")
 def current_attempt(environment: Environment) -> Attempt | None:
     """The attempt of *environment*'s runtime whose context is current."""
     scope = current.get()
-    if not isinstance(scope, Attempt):
+    if scope.__class__ is ExecutionContext:  # as mostly
+        scope = scope.scope
+    elif not isinstance(scope, Attempt):
         context = peek_context()
         scope = None if context is None else context.scope
     if isinstance(scope, Attempt) and scope.environment is environment:
@@ -54,7 +56,8 @@ class Waits:
         attempt = current_attempt(self._environment)
         if attempt is None:
             return wait_for(future, timeout, subject)
-        attempt.check()
+        if attempt.interruption is not None:
+            attempt.check()
         if not future.done():
             if timeout == 0:
                 raise AwaitTimeoutError(str(subject), 0.0)
@@ -172,7 +175,8 @@ class Waits:
         attempt = current_attempt(self._environment)
         if attempt is None:
             return await _wait_outside(future, timeout, subject)
-        attempt.check()
+        if attempt.interruption is not None:
+            attempt.check()
         if not future.done():
             if timeout == 0:
                 raise AwaitTimeoutError(str(subject), 0.0)
