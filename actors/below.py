@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 from attrs import define, field
 
-from actors.emission import Emission
+from actors.emission import Emission, build_emission
 from actors.ends import EndsLog
 from actors.environment import Environment
 from actors.messages import (
@@ -47,7 +47,7 @@ def emission_below(
     above = context.deadline
     if above is not None:
         deadline = above if deadline is None else min(deadline, above)
-    return Emission(
+    return build_emission(
         context.process,
         parent.depth + 1,
         parent.priority if given.priority is None else given.priority,
@@ -59,6 +59,9 @@ def emission_below(
         group_id,
         None,
         deadline,
+        None,
+        None,
+        None,
     )
 
 
@@ -96,7 +99,6 @@ class Below:
 
     def emit(self, message: Emit, group_id: str) -> None:
         """Ask the allocator to open a group; it answers by `Admitted` or `Refused`."""
-        self.emitting += 1
         policy = message.policy
         deadline = None
         if policy.timeout is not None:
@@ -104,6 +106,7 @@ class Below:
         emission = self._emission(message.variables, group_id, deadline)
         if policy.until is not None:
             emission = attrs.evolve(emission, until=policy.until)
+        self.emitting += 1
         tell(
             self._environment.allocator,
             SubmitGroup(

@@ -10,7 +10,7 @@ from actors.batch import Batch
 from actors.leaf import LeafAttempt
 from actors.live import Live, Phase
 from actors.loans import Ledger
-from actors.messages import Lending, Promoted, RunOver
+from actors.messages import Lending, Promoted, RunOver, WaitBegan
 from actors.ready import NOBODY, Front, Queued, frontmost
 from actors.run import Run
 from actors.wait import GroupWait
@@ -194,7 +194,7 @@ class RunKeeper(AllocatorRecord):
             caller = self._live.get(wait.attempt.execution_id)
             if caller is not None and loans.take_kept(wait):
                 if isinstance(wait, GroupWait):
-                    self._begin_wait(wait.message)
+                    self._begin_wait(WaitBegan(wait, wait.subject, wait.can_expire))
                 else:
                     self._begin_call_wait(caller, wait)
                 taken = True
@@ -205,7 +205,7 @@ class RunKeeper(AllocatorRecord):
         loans = self._environment.loans
         for wait in list(loans.kept):
             if isinstance(wait, GroupWait) and loans.take_kept(wait):
-                self._begin_wait(wait.message)
+                self._begin_wait(WaitBegan(wait, wait.subject, wait.can_expire))
 
     def _on_lending(self, message: Lending) -> None:
         live = self._live.get(message.execution_id)

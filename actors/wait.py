@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from actors.fan_in import Completed
     from actors.leaf import LeafAttempt
     from actors.loans import Ledger
-    from actors.messages import WaitBegan
     from orchestrator.errors import DeadlockError
+    from orchestrator.protocols import Subject
     from orchestrator.values import Execution
 
 __all__ = ["CallWait", "GroupWait", "Nap", "Wait"]
@@ -86,9 +86,10 @@ class GroupWait(Wait):
     allocator need not hear of it: see `Loans`.
     """
 
-    __slots__ = ("message",)
+    __slots__ = ("can_expire", "subject")
 
-    message: WaitBegan  # what the allocator would be told
+    subject: Subject  # these are what the allocator would be told
+    can_expire: bool
 
 
 class Nap(Wait):

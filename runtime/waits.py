@@ -106,12 +106,11 @@ class Waits:
         self, wait: Wait, subject: Subject | None, timeout: float | None
     ) -> GroupWait | None:
         """Give the slots to others; the wait, where nobody needs them or has to know of it."""
-        message = WaitBegan(wait, subject, timeout is not None)
-        if isinstance(wait, GroupWait):
-            wait.message = message
+        if isinstance(wait, GroupWait) and subject is not None:
+            wait.subject, wait.can_expire = subject, timeout is not None
             if self._environment.loans.keep_for_group(wait):
                 return wait
-        send(self._environment.allocator, message)
+        send(self._environment.allocator, WaitBegan(wait, subject, timeout is not None))
         return None
 
     def _has_kept(self, kept: GroupWait | None) -> bool:

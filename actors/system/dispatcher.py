@@ -313,12 +313,10 @@ class Dispatcher:
             if self._queue and self._take_permit():  # it came while we still had the permit
                 worker.has_permit = True
                 continue
-            if self._idle.is_no_place_for(worker):
+            if not self._idle.stand(worker):
                 break
-            self._idle.stand(worker)
-            if worker.has_permit:  # it was sent for
-                worker.arriving = True
-                self._calm.append(None)
+            worker.arriving = True  # it was sent for
+            self._calm.append(None)
         _here.worker = None
         self._leave(threading.current_thread())
 

@@ -29,17 +29,15 @@ class IdleLine:
         self._linger = linger
         self._clock = clock
         self._line: list[Worker] = []
+        self.pop = self._line.pop  # take out the warmest; an IndexError: there is none
         self._closed = False
         self._unthinned: list[None] = [None]  # empty while somebody sees to those to spare
 
-    def is_no_place_for(self, worker: Worker) -> bool:
-        """Whether *worker*, which has nothing to do, is to end."""
+    def stand(self, worker: Worker) -> bool:
+        """Stand in line until somebody sends for this worker; ``False``: it is to end."""
         spare = len(self._line) >= self._keep
-        return self._closed or (spare and (worker.spare or not self._linger))
-
-    def stand(self, worker: Worker) -> None:
-        """Stand in line, until somebody sends for this worker, or tells it to end."""
-        worker.spare = False
+        if self._closed or (spare and not self._linger):
+            return False
         worker.idle_since = self._clock.now()
         self._line.append(worker)
         if self._closed:
@@ -48,19 +46,12 @@ class IdleLine:
             self._thin_out_later(self._linger)
         worker.parker.park()
         if worker.has_permit:
-            return
-        if worker.spare:  # and so may be the next one
-            self._thin_out()
-        else:
+            return True
+        if self._closed:
             self._wake_one()
-
-    def pop(self) -> Worker:
-        """Take out the warmest.
-
-        Raises:
-            IndexError: there is none.
-        """
-        return self._line.pop()
+        else:  # it is one too many, and so may be the next one
+            self._thin_out()
+        return False
 
     def close(self) -> None:
         """Have all end, now and from now on."""
@@ -89,9 +80,7 @@ class IdleLine:
             with suppress(IndexError):
                 wait += line[0].idle_since - self._clock.now()
                 if wait <= 0:
-                    oldest = line.pop(0)
-                    oldest.spare = True
-                    oldest.parker.unpark()
+                    line.pop(0).parker.unpark()
                     return
         self._unthinned.append(None)
         if len(line) > self._keep and not self._closed:  # some came before that, and left it to us

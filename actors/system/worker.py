@@ -23,7 +23,6 @@ class Worker:
         "keeps",
         "kept",
         "parker",
-        "spare",
     )
 
     def __init__(
@@ -34,7 +33,6 @@ class Worker:
         self.claim = threading.Lock()  # taken by the thread, or by who gave up starting it
         self.arriving = True  # it was sent for, and has not taken a job yet
         self.has_permit = True  # set, before it is woken, by who took the permit for it
-        self.spare = False  # set, before it is woken, by who finds that it is one too many
         self.idle_since = 0.0  # monotonic seconds
         self.keeps = False  # whether the next job executed from here is to be kept
         self.kept: Job | None = None

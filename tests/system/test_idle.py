@@ -82,10 +82,7 @@ class Idlers:
 
     def _idle(self, worker: Worker, number: int, start: threading.Barrier) -> None:
         start.wait()
-        while not self.line.is_no_place_for(worker):
-            self.line.stand(worker)
-            if worker.has_permit:
-                break
+        assert self.line.stand(worker) is worker.has_permit
         self.ended.append(number)
         self.ends.release()
 
@@ -131,8 +128,7 @@ def test_the_close_ends_all_and_whoever_comes_after_it() -> None:
     assert sorted(idlers.ended) == list(range(10))
     late = Worker(None, lambda: None, lambda: None)
     late.has_permit = False
-    assert idlers.line.is_no_place_for(late)
-    idlers.line.stand(late)  # it had looked before the close, and does not stay
+    assert not idlers.line.stand(late)
 
 
 def test_where_no_timer_can_be_had_the_next_one_that_is_too_many_tries_again() -> None:
@@ -151,7 +147,7 @@ def test_without_patience_nobody_stays_who_is_too_many() -> None:
     idlers = Idlers(keep=1, linger=0.0)
     idlers.come()
     worker = Worker(None, lambda: None, lambda: None)
-    assert idlers.line.is_no_place_for(worker)
+    assert not idlers.line.stand(worker)
     idlers.line.close()
     idlers.wait_for_ends(1)
 
