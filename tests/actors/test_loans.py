@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -12,8 +13,11 @@ from actors.system.parking import Parker
 from actors.wait import CallWait
 
 
+@pytest.mark.parametrize("keep", [Loans.keep, Loans.keep_for_group])
 @pytest.mark.parametrize("others", ["nobody", "queue", "queue and take it"])
-def test_a_worker_is_kept_unless_somebody_might_need_it_who_has_not_seen_it(others: str) -> None:
+def test_a_worker_is_kept_unless_somebody_might_need_it_who_has_not_seen_it(
+    keep: Callable[[Any, Any], bool], others: str
+) -> None:
     wait: Any = object()
     took = []
 
@@ -32,11 +36,33 @@ def test_a_worker_is_kept_unless_somebody_might_need_it_who_has_not_seen_it(othe
             """What is queued is the test's to say."""
 
     loans = Watched()
-    kept = loans.keep(wait)
+    kept = keep(loans, wait)
     assert kept is (others != "queue")  # where others have it, they know of the wait
     assert took == ([True] if others == "queue and take it" else [])
     assert loans.take_kept(wait) is (others == "nobody")  # by whoever wants it
     assert not loans.take_kept(wait)
+
+
+@pytest.mark.parametrize("sideways", [False, True])
+def test_a_wait_for_a_group_is_known_where_somebody_waits_sideways(sideways: bool) -> None:
+    wait: Any = object()
+
+    class Watched(Loans):
+        __slots__ = ()
+
+        @property
+        def sideways(self) -> Any:  # type: ignore[override]
+            assert wait in self.kept, "looked before it could be found"
+            return sideways
+
+        @sideways.setter
+        def sideways(self, _sideways: bool) -> None:
+            """Who waits is the test's to say."""
+
+    loans = Watched()
+    loans.front = None
+    assert loans.keep_for_group(wait) is not sideways
+    assert loans.take_kept(wait) is not sideways
 
 
 def test_who_sees_the_end_of_a_call_finds_it_counted() -> None:

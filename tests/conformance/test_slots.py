@@ -42,6 +42,35 @@ def test_workers_bound_the_blocking_actions_that_run_at_once(
     assert (meter.highest, meter.total) == (workers, 4 * workers)
 
 
+@pytest.mark.parametrize("kind", ["blocking", "async"])
+def test_who_waits_for_its_group_has_no_worker_that_others_need(
+    actions: ActionRegistry, make_runtime: Run, kind: str
+) -> None:
+    begun, gate = Gate(), Gate()
+
+    @actions.register("t:holds")
+    def holds() -> None:
+        begun.open()
+        gate.wait()
+
+    @actions.register("t:waits")
+    def waits() -> None:
+        here().await_group(here().emit_one(child("t:holds")))
+
+    @actions.register("t:waits_async")
+    async def waits_async() -> None:
+        await here_async().await_group(await here_async().emit_one(child("t:holds")))
+
+    runtime = make_runtime(workers=2)
+    waiter = runtime.spawn("t:waits" if kind == "blocking" else "t:waits_async")
+    begun.wait()  # one worker is the child's; the other one nobody wants
+    assert runtime.run("t:echo", 1, timeout=LIMIT) == 1
+    stats = runtime.stats()
+    assert (stats.running, stats.waiting) == (1, 1)
+    gate.open()
+    waiter.result(LIMIT)
+
+
 def test_workers_do_not_bound_async_actions(actions: ActionRegistry, make_runtime: Run) -> None:
     gate = Gate()
     inside: list[int] = []
