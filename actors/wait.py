@@ -63,7 +63,7 @@ class Wait:
         self.worker_only = worker_only  # the user's own wait keeps the action slot
         self.parked = False  # its thread is one of the runtime, and does nothing else meanwhile
         self.granted = False
-        self.begun = True  # the allocator's own: it has been counted
+        self.begun = False  # the allocator's own: it has been counted
         self.is_over = False  # the allocator's own: its end has been counted
         self.refused: DeadlockError | None = None
         self.returning: Returning | None = None
@@ -104,6 +104,7 @@ class Nap(Wait):
 
     def __init__(self, attempt: LeafAttempt, waker: Waker) -> None:
         super().__init__(attempt, waker, main=True)
+        self.begun = True
         self.adopted = False  # the allocator's own: it is the wait of an actor
 
 

@@ -44,6 +44,7 @@ class WaitKeeper(RunKeeper):
         live = self._live.get(wait.attempt.execution_id)
         if live is None:
             return
+        wait.begun = True
         live.waits += 1
         if message.subject is not None and self._would_deadlock(live, message):
             return
@@ -191,7 +192,7 @@ class WaitKeeper(RunKeeper):
         if wait.is_over:
             return
         wait.is_over = True
-        if not wait.begun:  # its child has just become an actor, and the message is on its way
+        if not wait.begun:  # nobody was told of it, or the message is on its way
             wait.grant()
             return
         if isinstance(wait, Nap) and not wait.adopted:

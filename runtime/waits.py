@@ -84,7 +84,7 @@ class Waits:
             attempt.watch(wait)
             if future is not None:
                 future.add_done_callback(wake)
-            kept = self._begin(wait, subject, timeout)
+            self._begin(wait, subject, timeout)
             while attempt.interruption is None and wait.refused is None:
                 if future is not None and future.done():
                     break
@@ -96,36 +96,27 @@ class Waits:
             if future is not None:
                 future.remove_done_callback(wake)
             # The end of a sleep is its answer, not its impatience.
-            self.come_back(wait, parker, None if future is None else deadline, kept)
+            self.come_back(wait, parker, None if future is None else deadline)
             attempt.unwatch(wait)
         attempt.check()
         if wait.refused is not None:
             raise wait.refused
 
-    def _begin(
-        self, wait: Wait, subject: Subject | None, timeout: float | None
-    ) -> GroupWait | None:
-        """Give the slots to others; the wait, where nobody needs them or has to know of it."""
+    def _begin(self, wait: Wait, subject: Subject | None, timeout: float | None) -> None:
+        """Give the slots to others, unless nobody needs them or has to know of the wait."""
         if isinstance(wait, GroupWait) and subject is not None:
             wait.subject, wait.can_expire = subject, timeout is not None
             if self._environment.loans.keep_for_group(wait):
-                return wait
+                return
         send(self._environment.allocator, WaitBegan(wait, subject, timeout is not None))
-        return None
 
-    def _has_kept(self, kept: GroupWait | None) -> bool:
+    def _has_kept(self, wait: Wait) -> bool:
         """Whether who waited has its slots still; from now on nobody else takes them."""
-        return kept is not None and self._environment.loans.take_kept(kept)
+        return isinstance(wait, GroupWait) and self._environment.loans.take_kept(wait)
 
-    def come_back(
-        self,
-        wait: Wait,
-        parker: Parker,
-        deadline: float | None,
-        kept: GroupWait | None = None,
-    ) -> None:
+    def come_back(self, wait: Wait, parker: Parker, deadline: float | None) -> None:
         """Get the slots back; this ends for sure, however long others hold them."""
-        if self._has_kept(kept):
+        if self._has_kept(wait):
             return
         attempt = wait.attempt
         allocator = self._environment.allocator
@@ -196,20 +187,20 @@ class Waits:
         attempt.watch(wait)
         if future is not None:
             future.add_done_callback(waiter.wake)
-        kept = self._begin(wait, subject, timeout)
+        self._begin(wait, subject, timeout)
         try:
             if attempt.interruption is None and wait.refused is None:
                 await waiter.future
         except asyncio.CancelledError:
             # The task was cancelled, by its own code or with its execution. If the code may go on,
             # it needs its slot like any other that returns.
-            await self.come_back_async(wait, loop, kept)
+            await self.come_back_async(wait, loop)
             raise
         except BaseException:  # the coroutine is closed where it stands: it may not wait
-            self.abandon(wait, kept)
+            self.abandon(wait)
             raise
         else:
-            await self.come_back_async(wait, loop, kept)
+            await self.come_back_async(wait, loop)
         finally:
             if timer is not None:
                 timer.cancel()
@@ -220,17 +211,15 @@ class Waits:
         if wait.refused is not None:
             raise wait.refused
 
-    def abandon(self, wait: Wait, kept: GroupWait | None = None) -> None:
+    def abandon(self, wait: Wait) -> None:
         """Say that the wait is over, of code that can't wait for its slots and only unwinds."""
-        if not self._has_kept(kept):
+        if not self._has_kept(wait):
             send(self._environment.allocator, WaitEnded(wait))
             send(self._environment.allocator, WaitHurried(wait, unwinding=True))
 
-    async def come_back_async(
-        self, wait: Wait, loop: asyncio.AbstractEventLoop, kept: GroupWait | None = None
-    ) -> None:
+    async def come_back_async(self, wait: Wait, loop: asyncio.AbstractEventLoop) -> None:
         """The same in a task."""
-        if self._has_kept(kept):
+        if self._has_kept(wait):
             return
         allocator = self._environment.allocator
         if wait.granted:
