@@ -180,7 +180,7 @@ def partition(stats: Any) -> int:
 def test_stats_are_a_partition_of_what_was_emitted_at_every_moment(
     make_runtime: Run, actions: ActionRegistry
 ) -> None:
-    gates = {name: Gate() for name in ("running", "stubborn", "go", "waiting")}
+    gates = {name: Gate() for name in ("running", "stubborn", "go", "below")}
 
     @actions.register("t:runs")
     def runs() -> None:
@@ -192,17 +192,20 @@ def test_stats_are_a_partition_of_what_was_emitted_at_every_moment(
         gates["stubborn"].open()
         gates["go"].wait()
 
+    @actions.register("t:below")
+    async def below() -> None:
+        gates["below"].open()
+        await gates["go"]
+
     @actions.register("t:waits")
     def waits() -> None:
         orchestrator = here()
-        group = orchestrator.emit_one(child("t:gated_async", {"gate": gates["go"]}))
-        gates["waiting"].open()
-        orchestrator.await_group(group)
+        orchestrator.await_group(orchestrator.emit_one(child("t:below")))
 
     runtime = make_runtime(workers=2)
     assert partition(runtime.stats()) == runtime.stats().emitted == 0
     waiting = runtime.spawn("t:waits")
-    gates["waiting"].wait()
+    gates["below"].wait()
     running = runtime.spawn("t:runs")
     gates["running"].wait()
     stopped = runtime.spawn("t:stubborn")

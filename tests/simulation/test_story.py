@@ -99,7 +99,7 @@ def test_a_deadline_tells_who_was_out_whom_the_cancel_reached_and_who_was_late()
 
 
 def test_the_clock_that_fires_early_is_a_choice_too() -> None:
-    world, _answer = run(scripted({("worker-1", 5): CLOCK}), "shop:import", 2)
+    world, _answer = run(scripted({("worker-1", 4): CLOCK}), "shop:import", 2)
 
     (mark,) = marked(world)
     assert mark.startswith(">>    1.500 s  here the clock fired, though worker-1")
