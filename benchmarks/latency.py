@@ -2,8 +2,9 @@
 
     python -m benchmarks.latency [--times N]
 
-A group of one child, emitted while everything is idle; a figure is the median of many. Taken on one
-processor and on two, as handing over between threads differs.
+A group of one child, emitted while nothing else runs: right after the one before, and when every
+thread has slept for 2 ms, by which time the processor's caches hold other things. A figure is the
+median of many. Taken on one processor and on two, as handing over between threads differs.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from benchmarks.ours import OURS, actions, here, here_async, opened
 from orchestrator import Execution
 
 QUESTION = "How long does it take to start a child, and to hear of its end?"
-_IDLE = 0.002  # seconds between two groups, for every thread to go to sleep
+_PAUSES = {"right after another": 0.0, "after 2 ms of nothing": 0.002}  # seconds of sleep
 Moments = tuple[float, float]  # when the child began, when it ended
 
 
@@ -35,11 +36,12 @@ async def moments_async() -> Moments:
     return time.perf_counter(), time.perf_counter()
 
 
-def blocking(times: int) -> list[Moments]:
+def blocking(times: int, pause: float) -> list[Moments]:
     orchestrator = here()
     found = []
     for _ in range(times):
-        orchestrator.sleep(_IDLE)
+        if pause:
+            orchestrator.sleep(pause)
         began = time.perf_counter()
         group = orchestrator.emit_one(Execution.ad_hoc("bench:moments"))
         ((started, ended),) = orchestrator.await_group(group)
@@ -47,11 +49,12 @@ def blocking(times: int) -> list[Moments]:
     return found
 
 
-async def on_the_loop(times: int) -> list[Moments]:
+async def on_the_loop(times: int, pause: float) -> list[Moments]:
     orchestrator = here_async()
     found = []
     for _ in range(times):
-        await orchestrator.sleep(_IDLE)
+        if pause:
+            await orchestrator.sleep(pause)
         began = time.perf_counter()
         group = await orchestrator.emit_one(Execution.ad_hoc("bench:moments_async"))
         ((started, ended),) = await orchestrator.await_group(group)
@@ -59,22 +62,24 @@ async def on_the_loop(times: int) -> list[Moments]:
     return found
 
 
-def pool(times: int) -> list[Moments]:
+def pool(times: int, pause: float) -> list[Moments]:
     found = []
     with ThreadPoolExecutor(2) as executor:
         for _ in range(times):
-            time.sleep(_IDLE)
+            if pause:
+                time.sleep(pause)
             began = time.perf_counter()
             started, ended = executor.submit(moments).result()
             found.append((started - began, time.perf_counter() - ended))
     return found
 
 
-def gather(times: int) -> list[Moments]:
+def gather(times: int, pause: float) -> list[Moments]:
     async def run() -> list[Moments]:
         found = []
         for _ in range(times):
-            await asyncio.sleep(_IDLE)
+            if pause:
+                await asyncio.sleep(pause)
             began = time.perf_counter()
             ((started, ended),) = await asyncio.gather(moments_async())
             found.append((started - began, time.perf_counter() - ended))
@@ -83,10 +88,10 @@ def gather(times: int) -> list[Moments]:
     return asyncio.run(run())
 
 
-def ours(action: Callable[[int], object]) -> Callable[[int], list[Moments]]:
-    def run(times: int) -> list[Moments]:
+def ours(action: Callable[..., object]) -> Callable[[int, float], list[Moments]]:
+    def run(times: int, pause: float) -> list[Moments]:
         with opened() as runtime:
-            found: list[Moments] = runtime.run(action, times)
+            found: list[Moments] = runtime.run(action, {"times": times, "pause": pause})
             return found
 
     return run
@@ -106,21 +111,26 @@ def measure(options: argparse.Namespace) -> list[Row]:
     peers = {"a blocking child": "submit().result()", "an async child": "asyncio.gather"}
     parts = ("from the emit to its start", "from its end to the waiter's return")
 
-    def median(function: Callable[[int], list[Moments]], part: int) -> Callable[[], float]:
-        return lambda: statistics.median(each[part] for each in function(options.times)) * 1e6
+    def median(
+        function: Callable[[int, float], list[Moments]], pause: float, part: int
+    ) -> Callable[[], float]:
+        return lambda: (
+            statistics.median(each[part] for each in function(options.times, pause)) * 1e6
+        )
 
     return take(
         [
             Case(
-                what=f"{kind}, {parts[part]}",
+                what=f"{kind}, {parts[part]}, {when}",
                 system=system,
                 unit="us",
                 cores=cores,
                 bars=(Bar(limit=100.0), Bar(peer=peer)) if system == OURS else (),
-                measure=median(function, part),
+                measure=median(function, pause, part),
             )
             for kind, peer in peers.items()
             for part in (0, 1)
+            for when, pause in _PAUSES.items()
             for cores in (1, 2)
             for system, function in ((OURS, systems[kind, OURS]), (peer, systems[kind, peer]))
         ],
