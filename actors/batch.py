@@ -161,10 +161,10 @@ class Batch:
 
 def _any_timeout(children: Any) -> bool:
     # By class: an isinstance of an abstract class is dear, and there is a batch for every call.
-    if children.__class__ is tuple:
-        return children[0].timeout is not None
-    if is_template(children):
+    if children.__class__ is TemplateChildren:
         return children.template.timeout is not None
+    if len(children) == 1:
+        return children[0].timeout is not None
     return any(child.timeout is not None for child in children)
 
 

@@ -103,7 +103,9 @@ class Below:
         deadline = None
         if policy.timeout is not None:
             deadline = self._environment.clock.now() + policy.timeout
-        emission = self._emission(message.variables, group_id, deadline)
+        emission = emission_below(
+            self._attempt, self._parent, self._given, message.variables, group_id, deadline
+        )
         if policy.until is not None:
             emission = attrs.evolve(emission, until=policy.until)
         self.emitting += 1
@@ -123,7 +125,7 @@ class Below:
     def call(self, message: Call) -> None:
         """Ask the allocator to run one child outside any group."""
         self.call_out(message.child.id)
-        emission = self._emission(message.variables, None, None)
+        emission = emission_below(self._attempt, self._parent, self._given, message.variables)
         tell(
             self._environment.allocator,
             SubmitOne(emission, message.child, message.action, message.reply),
@@ -132,11 +134,6 @@ class Below:
     def call_out(self, child_id: str) -> None:
         """A child was called, and is to be waited for."""
         self._calls[child_id] = False
-
-    def _emission(self, variables: Any, group_id: str | None, deadline: float | None) -> Emission:
-        return emission_below(
-            self._attempt, self._parent, self._given, variables, group_id, deadline
-        )
 
     def release(self, message: Release) -> None:
         """Forget a decided group now."""

@@ -124,15 +124,15 @@ class FanIn:
         self.policy = policy
         self.result: GroupResult | None = None
         self._describe = describe
-        self._emitted = expected or 0
-        self._sealed = expected is not None
+        self.emitted = expected or 0  # children so far
+        self.sealed = expected is not None  # no more can come
         self._succeeded = 0
         self._failed = 0
         # By index, the end that was kept. Of a keep=False group only who is still out is known.
         self._ends: list[End | None] = []
         if policy.keep:
-            self._ends.extend([None] * self._emitted)
-        self._out: set[int] = set() if policy.keep else set(range(self._emitted))
+            self._ends.extend([None] * self.emitted)
+        self._out: set[int] = set() if policy.keep else set(range(self.emitted))
         self._failures: list[_Failure] = []
 
     @property
@@ -143,27 +143,17 @@ class FanIn:
     @property
     def ended(self) -> bool:
         """Whether every child has ended and no more can come."""
-        return self._sealed and self._succeeded + self._failed == self._emitted
-
-    @property
-    def sealed(self) -> bool:
-        """Whether no more children can come."""
-        return self._sealed
-
-    @property
-    def emitted(self) -> int:
-        """How many children were emitted so far."""
-        return self._emitted
+        return self.sealed and self._succeeded + self._failed == self.emitted
 
     @property
     def out(self) -> int:
         """How many children have not ended."""
-        return self._emitted - self._succeeded - self._failed
+        return self.emitted - self._succeeded - self._failed
 
     def add(self) -> int:
         """One more child of a lazy source; its index."""
-        index = self._emitted
-        self._emitted += 1
+        index = self.emitted
+        self.emitted += 1
         if self.policy.keep:
             self._ends.append(None)
         else:
@@ -172,7 +162,7 @@ class FanIn:
 
     def seal(self) -> GroupResult | None:
         """No more children come; the decision, if this makes one."""
-        self._sealed = True
+        self.sealed = True
         return self._settle(None)
 
     def record(self, index: int, end: Execution | Completed) -> GroupResult | None:
@@ -194,7 +184,7 @@ class FanIn:
     @property
     def one_by_one(self) -> bool:
         """Whether a success may decide while others are out."""
-        return not self.decided and self.policy.mode not in (AwaitMode.ALL, AwaitMode.ANY_ERROR)
+        return self.result is None and self.policy.mode not in (AwaitMode.ALL, AwaitMode.ANY_ERROR)
 
     def record_all(self, completed: Iterable[Completed]) -> GroupResult | None:
         """The same for many leaves that are out; not where they have to be taken *one_by_one*."""
@@ -268,11 +258,11 @@ class FanIn:
                 return self._settle_quorum()
 
     def _settle_all(self) -> GroupResult | None:
-        if self.out or not self._sealed:
+        if self.out or not self.sealed:
             return None
         if self._failed:
             return self._decide_failed(
-                f"{self._failed} of {self._emitted} children of group {self.group_id!r} failed"
+                f"{self._failed} of {self.emitted} children of group {self.group_id!r} failed"
             )
         return self._decide(self._arrived())
 
@@ -288,7 +278,7 @@ class FanIn:
             return self._decide([_output(end)] if self.policy.keep else [])
         if not self.ended:
             return None
-        if not self._emitted:
+        if not self.emitted:
             return self._decide([])
         return self._decide_failed(f"no child of group {self.group_id!r} succeeded")
 
@@ -299,19 +289,19 @@ class FanIn:
 
     def _settle_quorum(self) -> GroupResult | None:
         quorum = self.policy.quorum or 0
-        if self._succeeded >= quorum and (quorum or self._sealed):
+        if self._succeeded >= quorum and (quorum or self.sealed):
             return self._decide([_output(end) for end in self._ends if _succeeded(end)])
-        if not self._sealed or self._emitted - self._failed >= quorum:
+        if not self.sealed or self.emitted - self._failed >= quorum:
             return None
-        if not self._emitted:
+        if not self.emitted:
             return self._decide([])
         short = None
-        if self._emitted < quorum:
+        if self.emitted < quorum:
             short = RejectedError(
-                f"the source ended after {self._emitted} children, short of the quorum of {quorum}"
+                f"the source ended after {self.emitted} children, short of the quorum of {quorum}"
             )
         return self._decide_failed(
-            f"{self._failed} of {self._emitted} children of group {self.group_id!r} failed: the"
+            f"{self._failed} of {self.emitted} children of group {self.group_id!r} failed: the"
             f" quorum of {quorum} can't be reached",
             extra=short,
         )
@@ -320,7 +310,7 @@ class FanIn:
 
     def is_out(self, index: int) -> bool:
         """Whether the child has been emitted and has not ended."""
-        if not 0 <= index < self._emitted:
+        if not 0 <= index < self.emitted:
             return False
         return self._ends[index] is None if self.policy.keep else index in self._out
 

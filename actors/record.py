@@ -143,7 +143,9 @@ class ExecutionRecord(ProtocolActor):
         return attempt.started_at if known is None and attempt is not None else known
 
     def _shown_as(self, state: ExecutionState) -> Execution:
-        started_at = self._began_at
+        started_at = self._started_at
+        if started_at is None:
+            started_at = self._began_at
         pending = self._pending  # looked at once: the actor lets go of it
         output = None if pending is None else pending.output
         shown = self._shown

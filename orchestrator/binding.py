@@ -91,14 +91,14 @@ class Binder:
             InvalidInputError: naming the action, the parameter, what was expected and what came.
         """
         if self._simple:
-            if self._one_fits and given.__class__ in _NO_MAPPINGS:
+            if given is None:
+                if not self._required:
+                    return
+            elif self._one_fits and given.__class__ in _NO_MAPPINGS:
                 return
-            if _is_mapping(given):
+            elif _is_mapping(given):
                 keys = given.keys()
                 if self._required <= keys <= self._allowed:
-                    return
-            elif given is None:
-                if not self._required:
                     return
             elif self._one_fits:
                 return

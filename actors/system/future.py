@@ -44,7 +44,7 @@ class Future(Settled, pykka.Future[T]):
 
     def __init__(self) -> None:
         """Make a future that is still to be resolved."""
-        Settled.__init__(self)  # and not Pykka's, which would set what stands above
+        self.__dict__  # noqa: B018 -- as in `Settled`; Pykka's would set what stands above
 
     def get(self, *, timeout: float | None = None) -> T:
         """Wait for the value and return it, or raise the exception.

@@ -47,7 +47,7 @@ class Settled:
         A callback should be short, as it holds up that thread and the callbacks after it. What it
         raises is logged and goes nowhere else.
         """
-        self._register(next_token(), fn)
+        self._register(next(_tokens), fn)
 
     def remove_done_callback(self, fn: Callable[[Self], object]) -> bool:
         """Take back one registration of *fn*; ``False`` if it has run or was never there."""

@@ -228,13 +228,12 @@ class ActorSystem:
             RuntimeError: the system has been stopped. What the actor was sent is answered.
         """
         self._refs[ref] = None
-        try:
-            self._check_open()  # after it is in: a stop that did not see it, we see here
-        except RuntimeError:
+        if self._stopping:  # after it is in: a stop that did not see it, we see here
             ref.actor_stopped.set()
             ref.actor_inbox.abandon()
             self.on_ended(ref)
-            raise
+            msg = f"actor system {self.name!r} has been stopped; make a new one for new actors"
+            raise RuntimeError(msg)
         return self
 
     def on_ended(self, ref: pykka.ActorRef[Any]) -> None:
@@ -254,11 +253,6 @@ class ActorSystem:
     def _note_if_all_ended(self) -> None:
         if self._stopping and not self._refs:
             self._all_ended.try_set()
-
-    def _check_open(self) -> None:
-        if self._stopping:
-            msg = f"actor system {self.name!r} has been stopped; make a new one for new actors"
-            raise RuntimeError(msg)
 
 
 _default: ActorSystem | None = None

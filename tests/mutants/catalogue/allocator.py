@@ -218,6 +218,25 @@ MUTANTS = (
         ),
     ),
     mutant(
+        "kept-wait-hides-a-cycle",
+        "12",
+        "who waits for its own group and keeps its worker is not known where others wait for it",
+        (
+            "        self._begin_kept_groups()\n        self._begin_wait(message)\n",
+            "        self._begin_wait(message)\n",
+        ),
+    ),
+    mutant(
+        "kept-worker-not-taken",
+        "12",
+        "who waits for its own group keeps its worker though others need one",
+        (
+            "            if caller is not None and loans.take_kept(wait):\n",
+            "            own_group = isinstance(wait, GroupWait)\n"
+            "            if caller is not None and not own_group and loans.take_kept(wait):\n",
+        ),
+    ),
+    mutant(
         "permit-of-no-start-lost",
         "15",
         "the permit of a rate whose start a cancel took is lost for ever",

@@ -57,6 +57,15 @@ MUTANTS = (
         ),
     ),
     mutant(
+        "wake-ups-stop",
+        "11",
+        "of many who wait, a cancel wakes the first few: those that wake have no other one woken",
+        (
+            "        if self.on_their_way.pop(wait, self) is None:\n            self._go_on()\n",
+            "        self.on_their_way.pop(wait, None)\n",
+        ),
+    ),
+    mutant(
         "cancel-decides-again",
         "11",
         "decides twice: a cancel of what is decided, while its code runs on",

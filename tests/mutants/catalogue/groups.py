@@ -70,7 +70,7 @@ MUTANTS = (
         "5",
         "decides early: when all that were emitted so far have ended",
         (
-            "        if self.out or not self._sealed:\n            return None\n        if self._failed:",
+            "        if self.out or not self.sealed:\n            return None\n        if self._failed:",
             "        if self.out:\n            return None\n        if self._failed:",
         ),
     ),
@@ -79,8 +79,8 @@ MUTANTS = (
         "5",
         "decides early: a quorum that a source could still reach",
         (
-            "        if not self._sealed or self._emitted - self._failed >= quorum:\n",
-            "        if self._emitted - self._failed >= quorum:\n",
+            "        if not self.sealed or self.emitted - self._failed >= quorum:\n",
+            "        if self.emitted - self._failed >= quorum:\n",
         ),
     ),
     mutant(
