@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from actors.leaf import LeafAttempt
     from actors.run import Run
     from actors.wait import Nap
+    from orchestrator.context import ExecutionContext
 
 __all__ = ["Environment", "Place", "Publisher"]
 
@@ -77,6 +78,9 @@ class Environment:
     wake_ups: WakeUps = field(factory=WakeUps)
     # Leaves that sleep: put in by their own code, taken out in one atomic step by who ends that.
     asleep: dict[LeafAttempt, Nap] = field(factory=dict)
+    making: dict[LeafAttempt, ExecutionContext] = field(
+        factory=dict
+    )  # leaves that are given theirs
     allocator: Any = None  # the allocator's ref
     runtime: FullRuntime = None  # type: ignore[assignment]  # set by the runtime that makes it
 

@@ -60,11 +60,17 @@ class LeafAttempt(Attempt):
     def __getattr__(self, name: str) -> Any:
         value: Any
         if name == "context":
-            emission = self.run.batch.emission
-            value = self.context = ExecutionContext(
+            emission, making = self.run.batch.emission, self.run.environment.making
+            made = ExecutionContext(
                 None, emission.process, emission.entries, emission.deadline, scope=self
             )
-            self.has_context = True
+            # Threads that its code has started may ask in the same moment: all get the first one.
+            made = making.setdefault(self, made)
+            if not self.has_context:
+                self.context = made
+                self.has_context = True
+            making.pop(self, None)
+            value = self.context
         elif name == "ref":
             value = self.ref = self._promote()
         else:

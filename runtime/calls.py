@@ -19,6 +19,7 @@ from actors.system.parking import new_parker
 from actors.system.waiting import LoopWaiter
 from actors.wait import CallWait
 from orchestrator.errors import AwaitTimeoutError, DuplicateExecutionError
+from orchestrator.ids import was_issued
 from orchestrator.protocols import Subject
 from orchestrator.registry import Action
 from orchestrator.values import Execution, ExecutionState
@@ -81,8 +82,8 @@ class Calls:
             return None
         if not (loans.lets_ahead(*attempt.origin, child) if alike else loans.front is None):
             return None
-        if not action.is_plain or child.timeout is not None:
-            return None
+        if not action.is_plain or child.timeout is not None or not was_issued(child.id):
+            return None  # an id that was made up may be called by two at once: one is refused
         if loans.is_running(child.id):
             raise DuplicateExecutionError(child.id, "has the id of one that is running")
         if not child.claim():

@@ -88,7 +88,7 @@ class Loops:
 
     def _wake(self, loop: asyncio.AbstractEventLoop) -> bool:
         """See that the loop takes in what was started; ``False`` if it has closed."""
-        if self._wakes:
+        if self._wakes and not loop.is_closed():  # which may never have got to the one before
             return True
         self._wakes.append(None)
         try:

@@ -13,12 +13,23 @@ from orchestrator import (
     ActionRegistry,
     AsyncOrchestrator,
     AwaitTimeoutError,
+    DuplicateExecutionError,
     Execution,
     ExecutionCancelledError,
     Orchestrator,
     current_context,
 )
-from tests.conformance.support import FOREVER, LIMIT, SOON, Gate, child, children, here, here_async
+from tests.conformance.support import (
+    FOREVER,
+    LIMIT,
+    SOON,
+    Gate,
+    Meter,
+    child,
+    children,
+    here,
+    here_async,
+)
 
 Run = Callable[..., Any]
 
@@ -295,3 +306,39 @@ def test_the_id_of_a_leaf_is_taken_even_while_it_becomes_an_actor(
     allocator._live = live
     gate.open()
     assert handle.result(LIMIT) == [None]
+
+
+def test_of_two_that_call_children_of_one_id_at_the_same_moment_one_is_refused(
+    runtime: Any, actions: ActionRegistry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loans = runtime._environment.loans
+    is_running, gate, started = loans.is_running, Gate(), Gate()
+    meter, others = Meter(), []
+
+    def answered_late(name: str) -> bool:
+        """The answer to the first caller is right when it is found, and old when it comes."""
+        found: bool = is_running(name)
+        if name == "same" and not others:
+            others.append(runtime.spawn("t:calls"))
+            started.wait()
+        return found
+
+    @actions.register("t:holds")
+    def holds() -> None:
+        with meter:
+            started.open()
+            gate.wait()
+
+    @actions.register("t:calls")
+    def calls() -> None:
+        here().call(child("t:holds", id="same"))
+
+    monkeypatch.setattr(loans, "is_running", answered_late)
+    one = runtime.spawn("t:calls")
+    started.wait()
+    other = others[0] if others else runtime.spawn("t:calls")
+    with pytest.raises(DuplicateExecutionError):
+        other.result(LIMIT)
+    gate.open()
+    one.result(LIMIT)
+    assert (meter.highest, meter.total) == (1, 1)

@@ -253,3 +253,19 @@ def test_starts_on_a_loop_that_has_closed_are_refused_by_several_threads_at_once
     loops.start(run)
     assert refused == [run]
     assert not others
+
+
+def test_what_a_loop_did_not_take_in_before_it_closed_is_refused_with_the_next_start() -> None:
+    refused: list[Any] = []
+    loop = asyncio.new_event_loop()
+    nobody: Any = None
+    loops = Loops("loops", Clock())
+    loops.serve(nobody, nobody, nobody, lambda run, _error: refused.append(run))
+    loops.adopt(loop)
+    first, second = Run.__new__(Run), Run.__new__(Run)
+
+    loops.start(first)
+    loop.close()
+    assert refused == []
+    loops.start(second)
+    assert refused == [first, second]
