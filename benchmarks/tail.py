@@ -5,6 +5,9 @@
 Calls are made one after another from a process of their own until the fan-out has ended; shown are
 their median, their 99th percentile and the longest. A queue in order of arrival, which is what the
 peers have, makes the first call wait for all of the fan-out, and then there is none.
+
+And how late does another thread wake up, which sleeps for 2 ms time and again, beside a fan-out on
+an event loop?
 """
 
 from __future__ import annotations
@@ -16,10 +19,11 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from typing import Self
 
 from benchmarks.command import main
 from benchmarks.measuring import Bar, Case, Row, take
-from benchmarks.ours import OURS, here, here_async, opened
+from benchmarks.ours import OURS, fan_out_async, here, here_async, opened
 from benchmarks.peers import inc, inc_async
 from orchestrator import Execution, Task
 
@@ -106,6 +110,46 @@ def gather(children: int) -> Times:
     return asyncio.run(run())
 
 
+class Sleeper(threading.Thread):
+    """Sleeps time and again while it is entered, and notes how late it woke up."""
+
+    _NAP = 0.002
+
+    def __init__(self) -> None:
+        super().__init__(daemon=True)
+        self.late = Times()
+        self._over = threading.Event()
+
+    def run(self) -> None:
+        while not self._over.is_set():
+            began = time.perf_counter()
+            time.sleep(self._NAP)
+            self.late.append(time.perf_counter() - began - self._NAP)
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        self.join()
+
+
+def thread_beside(children: int) -> Times:
+    with opened() as runtime, Sleeper() as sleeper:
+        runtime.run(fan_out_async, children)
+    return sleeper.late
+
+
+def thread_beside_gather(children: int) -> Times:
+    async def run() -> None:
+        await asyncio.gather(*[inc_async(index) for index in range(children)])
+
+    with Sleeper() as sleeper:
+        asyncio.run(run())
+    return sleeper.late
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--children", type=int, help="by default 20000, --full 100000")
 
@@ -115,6 +159,10 @@ def measure(options: argparse.Namespace) -> list[Row]:
     kinds: dict[str, dict[str, Callable[[int], Times]]] = {
         "blocking": {OURS: blocking, "ThreadPoolExecutor(2)": pool},
         "async": {OURS: on_the_loop, "asyncio": gather},
+        "another thread's wake-up": {
+            OURS: thread_beside,
+            "asyncio": thread_beside_gather,
+        },
     }
 
     # The parts of one round are of the same calls, so the first of them makes the calls.

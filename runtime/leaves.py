@@ -6,6 +6,7 @@ Written for speed, as it is most of what a child costs (see benchmarks/fan_out.p
 from __future__ import annotations
 
 import inspect
+import sys
 import weakref
 from _thread import get_ident
 from collections import deque
@@ -22,7 +23,7 @@ from actors.messages import AttemptEnded
 from actors.protocol_actor import send, tell
 from actors.run import Run
 from actors.system import Clock, Dispatcher
-from actors.system.parking import current_blocker, set_thread_hooks
+from actors.system.parking import Parker, current_blocker, set_thread_hooks
 from orchestrator.context import current
 from orchestrator.registry import Action
 from runtime.outcomes import failed, rejected, undeclared
@@ -31,6 +32,8 @@ __all__ = ["Leaves"]
 
 
 _TWO = (0, 1)
+_MANY = 128  # children of a run; where they are fewer the loop is not that busy
+_ASIDE = 50e-6  # seconds: enough for a thread to wake up
 
 
 class Leaves:
@@ -47,6 +50,8 @@ class Leaves:
         self._blocking = blocking
         # Without callbacks: a Ctrl-C that came in one of them would be lost.
         self._runs: deque[weakref.ref[Run]] = deque()
+        self._turn = sys.getswitchinterval()  # seconds that a thread may have the interpreter
+        self._stepped_aside_at = clock.now()
         self.loans = Loans()  # the runtime's, once it has one: it knows its runs itself
 
     def add(self, run: Run) -> None:
@@ -214,8 +219,22 @@ class Leaves:
 
     def _leaf_of_loop_over(self, run: Run) -> None:
         if run.ledger is None and run.is_last():
+            if len(run.indexes) >= _MANY:
+                self._step_aside()
             run.tell_over()
             run.batch.reports.tell()
+
+    def _step_aside(self) -> None:
+        """Let other threads have the interpreter, if the loop has been busy for a while.
+
+        CPython hands it over 5 ms after a thread began to wait for it, and begins to count anew
+        whenever it is let go meanwhile: as by the loop between two runs, when it looks for events,
+        for a microsecond, in which no thread can wake up and take it. So beside a long fan-out of
+        short children others would get it once in 100 ms (see benchmarks/tail.py).
+        """
+        if self._now() - self._stepped_aside_at >= self._turn:
+            Parker().park(_ASIDE)
+            self._stepped_aside_at = self._now()
 
     def never_run(self, run: Run, error: BaseException) -> None:
         """The loop has ended before the code began."""

@@ -225,16 +225,19 @@ class Subscription:
             self._later(self._wake)
 
     def _run(self) -> None:
-        events, tell = self._events, self._tell
+        events, listener = self._events, self.listener
         while True:
             self._asleep = False
             while events:  # only this thread makes it empty
                 event, number = events.popleft()
                 if number != self._next:
                     self.lost += number - self._next
-                    tell(EventsLost(number - self._next))
+                    self._tell(EventsLost(number - self._next))
                 self._next = number + 1
-                tell(event)
+                try:  # as `_tell`, without the call (see benchmarks/watched.py)
+                    listener(event)
+                except BaseException as error:  # noqa: BLE001
+                    self._failed(event, error)
                 del event  # or it would live until the next one comes
             # What was published before this is set is seen below; what is published later sees it.
             self._asleep = True
@@ -256,10 +259,15 @@ class Subscription:
     def _tell(self, news: ExecutionEvent | EventsLost) -> None:
         try:
             self.listener(news)
-        except BaseException:  # a SystemExit must not end its thread either
-            self.failures += 1
-            with suppress(BaseException):  # what logging is set up to do may raise as well
-                _logger.exception("listener %s raised on %s; it is kept", self._name, _about(news))
+        except BaseException as error:  # noqa: BLE001
+            self._failed(news, error)
+
+    def _failed(self, news: ExecutionEvent | EventsLost, error: BaseException) -> None:
+        """It has raised; a SystemExit must not end its thread either."""
+        self.failures += 1
+        with suppress(BaseException):  # what logging is set up to do may raise as well
+            what = "listener %s raised on %s; it is kept"
+            _logger.error(what, self._name, _about(news), exc_info=error)
 
 
 class Subscriptions:

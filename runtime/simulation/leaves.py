@@ -73,6 +73,9 @@ class WatchedLeaves(Leaves):
                 observing.SUBMITTED, child, emission.parent_id, emission.deadline, None, is_scope
             )
 
+    def _step_aside(self) -> None:
+        """Nobody waits for the interpreter."""
+
     def _note_start(self, attempt: LeafAttempt, run: Run) -> float:
         self.observer.note(
             observing.STARTED,
