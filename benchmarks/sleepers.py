@@ -48,11 +48,11 @@ def pool(children: int) -> float:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--children", type=int, help="by default 2000, --full 10000")
+    parser.add_argument("--children", type=int, help="by default 2000, --full 10000 too")
 
 
 def measure(options: argparse.Namespace) -> list[Row]:
-    children = options.children or (10_000 if options.full else 2_000)
+    sizes = [options.children] if options.children else [2_000, 10_000][: 1 + options.full]
     threading.stack_size(256 * 1024)  # so that ten thousand of them fit, for both alike
     peer = "a pool with a thread each"
     return take(
@@ -61,10 +61,11 @@ def measure(options: argparse.Namespace) -> list[Row]:
                 system=system,
                 size=children,
                 unit="s in all",
-                measure=lambda function=function: function(children),
+                measure=lambda function=function, children=children: function(children),
                 bars=(Bar(peer=peer, limit=1.2),) if system == OURS else (),
                 warm=True,
             )
+            for children in sizes
             for system, function in ((OURS, ours), (peer, pool))
         ],
         options.rounds,
