@@ -219,10 +219,10 @@ class Leaves:
 
     def _leaf_of_loop_over(self, run: Run) -> None:
         if run.ledger is None and run.is_last():
-            if len(run.indexes) >= _MANY:
-                self._step_aside()
             run.tell_over()
             run.batch.reports.tell()
+            if len(run.indexes) >= _MANY:
+                self._step_aside()
 
     def _step_aside(self) -> None:
         """Let other threads have the interpreter, if the loop has been busy for a while.
