@@ -42,6 +42,24 @@ def test_after_stop_no_actor_and_no_thread_is_left() -> None:
     assert system.clock.pending == 0
 
 
+@pytest.mark.parametrize("begins", [False, True], ids=["without on_start", "with on_start"])
+def test_what_an_actor_is_sent_before_it_is_launched_comes_first(begins: bool) -> None:
+    class Early(Echo):
+        def on_start(self) -> None:
+            """Makes a turn to begin with."""
+
+    actor = Early() if begins else Echo()
+    order: list[int] = []
+    ref = actor.actor_ref
+    first = ref.ask(lambda: order.append(1), block=False)
+    system = ActorSystem(1)
+    system.launch(actor)
+    first.get(timeout=PATIENCE)  # nothing that comes later has it handled
+    ref.ask(lambda: order.append(2), timeout=PATIENCE)
+    assert order == [1, 2]
+    system.stop(PATIENCE)
+
+
 def test_actors_are_asked_to_stop_latest_first() -> None:
     order: list[int] = []
 
