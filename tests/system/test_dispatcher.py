@@ -206,15 +206,17 @@ def test_one_job_too_many_holds_new_ones_back_until_there_is_room() -> None:
         resumed.set()
         assert end_first.wait(PATIENCE)
 
-    spare_done = threading.Event()
+    spare_began, spare_done = threading.Event(), threading.Event()
 
     def spare() -> None:
+        spare_began.set()
         assert end_spare.wait(PATIENCE)
         spare_done.set()
 
     dispatcher.execute(first)
     assert parked.wait(PATIENCE)
     dispatcher.execute(spare)
+    assert spare_began.wait(PATIENCE)  # or it would wait for room itself
     go_on.set()
     assert resumed.wait(PATIENCE)  # two run now, where there is room for one
     dispatcher.execute(lambda: ran.set(end_first.is_set()))
