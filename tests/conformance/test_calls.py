@@ -276,6 +276,7 @@ def test_the_id_of_a_leaf_is_taken_even_while_it_becomes_an_actor(
     runtime: Any, actions: ActionRegistry
 ) -> None:
     started, gate = Gate(), Gate()
+    runtime.stats()  # behind the begin of the allocator, which says whom to ask
     allocator = runtime._environment.loans.is_running.__self__
 
     class Live(dict[str, Any]):
@@ -312,6 +313,7 @@ def test_of_two_that_call_children_of_one_id_at_the_same_moment_one_is_refused(
     runtime: Any, actions: ActionRegistry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     loans = runtime._environment.loans
+    runtime.stats()  # behind the begin of the allocator, which says whom to ask
     is_running, gate, started = loans.is_running, Gate(), Gate()
     meter, others = Meter(), []
 

@@ -250,6 +250,7 @@ def test_the_first_job_executed_while_keeping_is_run_next_by_the_same_worker() -
     dispatcher = Dispatcher(1)
     order: list[str] = []
     names: list[str] = []
+    executed = threading.Event()
 
     def closing() -> None:
         dispatcher.execute(lambda: order.append("queued"))
@@ -258,12 +259,14 @@ def test_the_first_job_executed_while_keeping_is_run_next_by_the_same_worker() -
             dispatcher.execute(lambda: order.append("second"))
         dispatcher.execute(lambda: order.append("third"))
         names.append(threading.current_thread().name)
+        executed.set()
 
     def note() -> None:
         order.append("kept")
         names.append(threading.current_thread().name)
 
     dispatcher.execute(closing)
+    assert executed.wait(PATIENCE)
     assert dispatcher.shutdown(PATIENCE)
     assert order == ["kept", "queued", "second", "third"]
     assert names[0] == names[1]
