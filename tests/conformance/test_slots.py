@@ -46,7 +46,7 @@ def test_workers_bound_the_blocking_actions_that_run_at_once(
 def test_who_waits_for_its_group_has_no_worker_that_others_need(
     actions: ActionRegistry, make_runtime: Run, kind: str
 ) -> None:
-    begun, gate = Gate(), Gate()
+    begun, waits_by_now, gate = Gate(), Gate(), Gate()
 
     @actions.register("t:holds")
     def holds() -> None:
@@ -59,12 +59,16 @@ def test_who_waits_for_its_group_has_no_worker_that_others_need(
 
     @actions.register("t:waits_async")
     async def waits_async() -> None:
-        await here_async().await_group(await here_async().emit_one(child("t:holds")))
+        group = await here_async().emit_one(child("t:holds"))
+        asyncio.get_running_loop().call_soon(waits_by_now.open)
+        await here_async().await_group(group)
 
     runtime = make_runtime(workers=2)
     waiter = runtime.spawn("t:waits" if kind == "blocking" else "t:waits_async")
     begun.wait()  # one worker is the child's; the other one nobody wants
-    assert runtime.run("t:echo", 1, timeout=LIMIT) == 1
+    assert runtime.run("t:echo", 1, timeout=LIMIT) == 1  # on the worker of the one that waits
+    if kind == "async":  # which has none
+        waits_by_now.wait()
     stats = runtime.stats()
     assert (stats.running, stats.waiting) == (1, 1)
     gate.open()
