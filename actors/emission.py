@@ -7,9 +7,9 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any
 
-import attrs
 from attrs import frozen
 
+from orchestrator.drafts import draft_of
 from orchestrator.errors import ExecutionCancelledError
 from orchestrator.values import DraftExecution, Execution, ExecutionState, Process
 
@@ -81,16 +81,7 @@ class Emission:
         )
 
 
-# The same slots without the frozen class's call for each of them: there are three of a group, and
-# they are a tenth of the way to its first start (see benchmarks/latency.py).
-_DraftEmission = attrs.make_class(
-    "_DraftEmission",
-    [attribute.name for attribute in attrs.fields(Emission)],
-    slots=True,
-    eq=False,
-    repr=False,
-    weakref_slot=False,
-)
+_DraftEmission = draft_of(Emission)  # there are three of a group (see benchmarks/latency.py)
 
 
 def build_emission(*fields: Any) -> Emission:

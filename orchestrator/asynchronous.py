@@ -10,7 +10,6 @@ from typing import Any, Self, Unpack
 from orchestrator.adapting import wait_for_async
 from orchestrator.blocking import _itself, _pause, core_of
 from orchestrator.checks import checked_timeout
-from orchestrator.context import current
 from orchestrator.core import Children, Core, checked_items, is_async_iterable, output_of
 from orchestrator.errors import AwaitTimeoutError
 from orchestrator.options import GroupOptions, policy_of
@@ -84,7 +83,7 @@ class AsyncOrchestrator:
         """As `Orchestrator.await_group`."""
         seconds = None if timeout is None else checked_timeout(timeout)
         core = self._core
-        if core.bound is not None and current.get() is None:  # else it has nothing to do
+        if core.is_mute:
             with core.speaking():
                 return await self.await_group(
                     group_id, seconds, return_exceptions=return_exceptions
@@ -109,7 +108,7 @@ class AsyncOrchestrator:
         core = self._core
         if child.__class__ is not Execution:
             core.check_child(child)
-        if core.bound is not None and current.get() is None:  # else it has nothing to do
+        if core.is_mute:
             with core.speaking():
                 return await self.call(child, seconds)
         try:

@@ -11,7 +11,6 @@ from orchestrator.checks import checked_timeout, instance
 from orchestrator.context import (
     ORCHESTRATOR_CONTEXT_KEY,
     ExecutionContext,
-    current,
     peek_context,
 )
 from orchestrator.core import Children, Core, checked_items, output_of
@@ -154,7 +153,7 @@ class Orchestrator:
         refuse_on_loop("Orchestrator.await_group", "AsyncOrchestrator.await_group")
         seconds = None if timeout is None else checked_timeout(timeout)
         core = self._core
-        if core.bound is not None and current.get() is None:  # else it has nothing to do
+        if core.is_mute:
             with core.speaking():
                 return self.await_group(group_id, seconds, return_exceptions=return_exceptions)
         future = core.runtime.await_group(group_id)
@@ -199,7 +198,7 @@ class Orchestrator:
         core = self._core
         if child.__class__ is not Execution:
             core.check_child(child)
-        if core.bound is not None and current.get() is None:  # else it has nothing to do
+        if core.is_mute:
             with core.speaking():
                 return self.call(child, seconds)
         try:

@@ -113,9 +113,15 @@ class Core:
 
     def speaking(self) -> AbstractContextManager[object]:
         """Make the context of a bound orchestrator current, for threads that have none."""
-        if self.bound is None or current.get() is not None:
-            return _NOTHING
-        return use_context(self.bound)
+        return use_context(self.bound) if self.is_mute and self.bound is not None else _NOTHING
+
+    @property
+    def is_mute(self) -> bool:
+        """Whether the calling code is outside of the bound execution's, and has to be `speaking`.
+
+        Mostly it is not; to look costs less than a block that does nothing.
+        """
+        return self.bound is not None and current.get() is None
 
     # Emit
 
@@ -158,7 +164,7 @@ class Core:
         if policy.quorum is not None and policy.quorum > len(children):
             message = f"quorum={policy.quorum} can't be reached by {len(children)} children"
             raise ValueError(message)
-        if self.bound is None or current.get() is not None:  # as mostly: it needs no help to speak
+        if not self.is_mute:
             return self.runtime.emit_executions(context.execution, children, policy)
         with self.speaking():
             return self.runtime.emit_executions(context.execution, children, policy)
@@ -185,11 +191,8 @@ class Core:
 
     def outputs(self, group_id: str, result: GroupResult, *, return_exceptions: bool) -> list[Any]:
         """A group's decision as its waiter gets it: a list, or an error of its own."""
-        if self.bound is None or current.get() is not None:
+        with self.speaking():
             self.runtime.consume(group_id)
-        else:
-            with self.speaking():
-                self.runtime.consume(group_id)
         error = result.error
         if error is None:
             return list(result.outputs)

@@ -16,6 +16,7 @@ import attrs
 from attrs import field, frozen
 
 from orchestrator.checks import at_least, checked_timeout, instance
+from orchestrator.drafts import draft_of
 from orchestrator.ids import new_id
 from orchestrator.texts import excerpt, fields_repr
 
@@ -317,18 +318,7 @@ _set = object.__setattr__
 _delete = object.__delattr__
 _FIELD_NAMES = tuple(attribute.name for attribute in attrs.fields(Execution))
 
-# The same slots without the frozen class's call for each of them: an execution is made twice for
-# every child, and this takes a quarter of the time (see benchmarks/fan_out.py). Whoever makes one
-# gives it its class at once.
-DraftExecution: Any = attrs.make_class(
-    "DraftExecution",
-    list(_FIELD_NAMES),
-    bases=(_Hidden,),
-    slots=True,
-    eq=False,
-    repr=False,
-    weakref_slot=False,
-)
+DraftExecution = draft_of(Execution, bases=(_Hidden,))  # it is made twice for every child
 
 
 def build_pending(*fields: Any) -> Execution:

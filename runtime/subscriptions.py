@@ -19,10 +19,11 @@ from collections.abc import Callable, Sized
 from contextlib import suppress
 from typing import TYPE_CHECKING, TypeAlias
 
-from attrs import fields, frozen, make_class
+from attrs import frozen
 
 from actors.system.parking import Parker, new_parker, park
 from orchestrator.checks import at_least, checked_timeout
+from orchestrator.drafts import draft_of
 from orchestrator.texts import excerpt, function_name
 
 if TYPE_CHECKING:
@@ -49,15 +50,7 @@ class ExecutionEvent:
     at: float  # when, in monotonic seconds of the runtime's clock
 
 
-# The same slots without the frozen class's call for each of them (see benchmarks/watched.py).
-_DraftEvent = make_class(
-    "_DraftEvent",
-    [attribute.name for attribute in fields(ExecutionEvent)],
-    slots=True,
-    eq=False,
-    repr=False,
-    weakref_slot=False,
-)
+_DraftEvent = draft_of(ExecutionEvent)  # there are three of a child (see benchmarks/watched.py)
 
 
 @frozen
